@@ -1,0 +1,1 @@
+"""The Kubernetes operator that turns a RerankerService into ranking pods."""
