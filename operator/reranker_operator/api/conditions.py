@@ -1,0 +1,108 @@
+"""Condition types and reasons: each names facts that a person can check by hand with kubectl."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class ConditionType(StrEnum):
+    """What `status.conditions` says, in the order in which it is decided."""
+
+    ACCEPTED = "Accepted"
+    """The spec is valid beyond what the schema can say, and the server accepted every child."""
+    REFERENCES_RESOLVED = "ReferencesResolved"
+    """Every Secret, key, ConfigMap, claim, class and ServiceAccount it names exists, as far as one may look."""
+    MODEL_VERIFIED = "ModelVerified"
+    """The model Job found this model complete, safetensors only, of a known architecture and of the pinned digest."""
+    AVAILABLE = "Available"
+    """The Deployment has rolled out this template, and a pod made from it is ready (after a warm-up ranking)."""
+    PROGRESSING = "Progressing"
+    """A change is under way; the reason and message say what it waits for."""
+    STALLED = "Stalled"
+    """It will not go on by itself (kstatus's word); the message says what to change."""
+    READY = "Ready"
+    """Accepted, Available with every pod updated, and neither ReferencesResolved nor ModelVerified is False."""
+
+
+class Reason(StrEnum):
+    """Why a condition has its status."""
+
+    ACCEPTED = "Accepted"
+    """The operator and the server take the spec as it is."""
+    INVALID = "Invalid"
+    """The stored resource does not fit this operator's schema (written by another version, or before an upgrade)."""
+    HOST_PATH_NOT_ALLOWED = "HostPathNotAllowed"
+    """A hostPath source outside the prefixes that the operator was started with."""
+    CHILD_REFUSED = "ChildRefused"
+    """The API server refused an object that this spec asks for."""
+
+    RESOLVED = "Resolved"
+    """Everything that the spec names was found (or could not be looked at: the message lists it)."""
+    NOT_FOUND = "NotFound"
+    """Something that the spec names is missing."""
+
+    VERIFIED = "Verified"
+    """The model Job succeeded for exactly this model."""
+    VERIFYING = "Verifying"
+    """The model Job has not finished."""
+    MODEL_REFUSED = "ModelRefused"
+    """The model Job found a reason not to serve this model."""
+    DIGEST_MISMATCH = "DigestMismatch"
+    """The model is not the one that `spec.model.digest` pins."""
+    VERIFICATION_FAILED = "VerificationFailed"
+    """The model Job broke without reaching a verdict."""
+
+    AVAILABLE = "MinimumReplicasReady"
+    """The Deployment's rollout of this template completed and a pod of it is ready."""
+    NOT_ROLLED_OUT = "NotRolledOut"
+    """The Deployment does not have this template yet: older pods, if any, go on serving."""
+    UNAVAILABLE = "NoReadyReplicas"
+    """No pod of this template is ready."""
+    PAUSED = "Paused"
+    """`spec.replicas` is 0."""
+
+    COMPLETE = "Complete"
+    """Nothing is under way."""
+    HELD = "Held"
+    """Nothing is under way, because something must be put right first."""
+    WAITING_FOR_DEPLOYMENT = "WaitingForDeployment"
+    """The Deployment controller has not taken up the change."""
+    UNSCHEDULABLE = "Unschedulable"
+    """No node can take a pod: GPUs, CPU, memory, volumes or placement."""
+    IMAGE_PULL = "ImagePull"
+    """The image cannot be pulled."""
+    CONTAINER_CONFIG = "ContainerConfig"
+    """The container cannot be created: a key it reads or a volume is missing."""
+    POD_CREATION_REFUSED = "PodCreationRefused"
+    """The server refuses the pods: quota, Pod Security or a webhook."""
+    CRASHING = "Crashing"
+    """A container ends instead of serving."""
+    WARMING_UP = "WarmingUp"
+    """Pods run, and have not yet scored their warm-up ranking."""
+    STARTING = "Starting"
+    """Pods are being created."""
+
+    DEADLINE_EXCEEDED = "ProgressDeadlineExceeded"
+    """The rollout made no progress for the Deployment's deadline."""
+    NOT_STALLED = "NotStalled"
+    """Nothing stands in the way for good."""
+
+    READY = "Ready"
+    """Every fact that Ready stands for holds."""
+
+
+class Status(StrEnum):
+    """The three values of a condition."""
+
+    TRUE = "True"
+    FALSE = "False"
+    UNKNOWN = "Unknown"
+
+
+@dataclass(frozen=True)
+class Condition:
+    """One condition as decided from facts; times are added when it is written."""
+
+    type: ConditionType
+    status: Status
+    reason: Reason
+    message: str

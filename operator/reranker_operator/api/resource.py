@@ -1,0 +1,84 @@
+"""The RerankerService itself: metadata the operator needs, and the parsing of what the server or a file holds."""
+
+import re
+from typing import Any, Self
+
+from pydantic import BaseModel, ValidationError
+
+from reranker_operator.api.base import Rule
+from reranker_operator.api.spec import Spec
+
+GROUP = "reranking.dev"
+VERSION = "v1alpha1"
+KIND = "RerankerService"
+PLURAL = "rerankerservices"
+API_VERSION = f"{GROUP}/{VERSION}"
+
+MAX_NAME = 46
+"""The Service's name, and the model Job's with its suffix, must fit in 63 characters."""
+_NAME = re.compile(r"[a-z]([-a-z0-9]*[a-z0-9])?")
+
+NAME_RULE = Rule(
+    cel=f"self.metadata.name.size() <= {MAX_NAME} && self.metadata.name.matches('^{_NAME.pattern}$')",
+    message="metadata.name becomes the name of a Service and of Jobs: use at most "
+    f"{MAX_NAME} characters, lower-case letters, digits and '-', beginning with a letter",
+    holds=lambda name: len(name) <= MAX_NAME and _NAME.fullmatch(name) is not None,
+)
+
+
+class InvalidResourceError(Exception):
+    """A document is not a RerankerService this version understands; each problem is `field.path: what is wrong`."""
+
+    def __init__(self, name: str, problems: list[str]) -> None:
+        self.name = name
+        self.problems = problems
+        super().__init__(f"{KIND} {name}: " + "; ".join(problems))
+
+
+class Identity(BaseModel):
+    """Which resource it is, and which version of its spec."""
+
+    name: str
+    namespace: str
+    uid: str
+    generation: int
+
+    @classmethod
+    def of(cls, document: dict[str, Any]) -> "Identity":
+        """From a document (a manifest has neither uid nor generation yet)."""
+        metadata = document.get("metadata") or {}
+        return Identity(
+            name=str(metadata.get("name", "(without a name)")),
+            namespace=metadata.get("namespace") or "default",
+            uid=metadata.get("uid", ""),
+            generation=metadata.get("generation", 0),
+        )
+
+
+class RerankerService(Identity):
+    """One resource, parsed: identity and spec. Status is read and written as plain JSON."""
+
+    spec: Spec
+
+    @classmethod
+    def parse(cls, document: dict[str, Any]) -> Self:
+        """Read a resource from the server or from a manifest (where uid and generation do not exist yet).
+
+        Raises `InvalidResourceError` naming every field that does not fit.
+        """
+        identity = Identity.of(document)
+        problems = [] if NAME_RULE.holds(identity.name) else [f"metadata.name: {NAME_RULE.message}"]
+        if document.get("apiVersion") != API_VERSION:
+            problems.append(f"apiVersion: expected {API_VERSION}, found {document.get('apiVersion')!r}")
+        try:
+            spec = Spec.model_validate(document.get("spec") or {})
+        except ValidationError as error:
+            problems += [_problem(detail) for detail in error.errors(include_url=False, include_context=False)]
+        if problems:
+            raise InvalidResourceError(identity.name, problems)
+        return cls(**identity.model_dump(), spec=spec)
+
+
+def _problem(detail: Any) -> str:
+    path = ".".join(["spec", *(str(part) for part in detail["loc"])])
+    return f"{path}: {detail['msg'].removeprefix('Value error, ')}"

@@ -1,0 +1,221 @@
+"""`spec`: everything a user can ask of a RerankerService."""
+
+from enum import StrEnum
+from typing import Annotated, Any
+
+from pydantic import Field, StringConstraints
+
+from reranker_operator import contract
+from reranker_operator.api.base import ApiType, Rule, keyed_by, pod_value
+from reranker_operator.api.model import Model, ObjectName
+
+LABEL_PREFIX = "reranking.dev/"
+OWNED_LABELS = (
+    "app.kubernetes.io/name",
+    "app.kubernetes.io/instance",
+    "app.kubernetes.io/component",
+    "app.kubernetes.io/managed-by",
+)
+
+Affinity = Annotated[dict[str, Any], pod_value("Affinity")]
+EnvVar = Annotated[dict[str, Any], pod_value("EnvVar")]
+PodSecurityContext = Annotated[dict[str, Any], pod_value("PodSecurityContext")]
+ResourceRequirements = Annotated[dict[str, Any], pod_value("ResourceRequirements")]
+Toleration = Annotated[dict[str, Any], pod_value("Toleration")]
+TopologySpreadConstraint = Annotated[dict[str, Any], pod_value("TopologySpreadConstraint")]
+Volume = Annotated[dict[str, Any], pod_value("Volume")]
+VolumeMount = Annotated[dict[str, Any], pod_value("VolumeMount")]
+Labels = Annotated[
+    dict[Annotated[str, StringConstraints(max_length=317)], Annotated[str, StringConstraints(max_length=63)]],
+    Field(max_length=64),
+]
+Annotations = Annotated[dict[str, str], Field(max_length=64)]
+
+_BY_NAME, _BY_NAME_SCHEMA = keyed_by("name")
+_BY_PATH, _BY_PATH_SCHEMA = keyed_by("mountPath")
+_OWNED_VARIABLES = "[" + ", ".join(f"'{name}'" for name in contract.OPERATOR_VARIABLES) + "]"
+_OWNED_VOLUMES = (contract.MODEL_VOLUME, *contract.WRITABLE)
+_OWNED_MOUNTS = (contract.MODEL_MOUNT, *contract.WRITABLE.values())
+
+
+class PullPolicy(StrEnum):
+    """When the kubelet pulls the image."""
+
+    ALWAYS = "Always"
+    IF_NOT_PRESENT = "IfNotPresent"
+    NEVER = "Never"
+
+
+class ServiceType(StrEnum):
+    """How the Service is reached."""
+
+    CLUSTER_IP = "ClusterIP"
+    NODE_PORT = "NodePort"
+    LOAD_BALANCER = "LoadBalancer"
+
+
+class LogLevel(StrEnum):
+    """What the runtime logs."""
+
+    DEBUG = "debug"
+    INFO = "info"
+    WARNING = "warning"
+    ERROR = "error"
+
+
+class LocalReference(ApiType):
+    """An object of the same namespace, by name."""
+
+    name: ObjectName
+    """Name of the object."""
+
+
+class Image(ApiType):
+    """The runtime image."""
+
+    repository: Annotated[str, StringConstraints(min_length=1, max_length=512, pattern=r"^[^\s@]+$")] | None = None
+    """Image without tag. Default: the runtime image of the operator's own release."""
+    tag: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}$")] | None = None
+    """Tag. Default: the operator's own version."""
+    digest: Annotated[str, StringConstraints(pattern=r"^sha256:[0-9a-f]{64}$")] | None = None
+    """Content digest; with it the tag is only a comment."""
+    pull_policy: PullPolicy = PullPolicy.IF_NOT_PRESENT
+    """When the kubelet pulls the image."""
+    pull_secrets: Annotated[
+        list[LocalReference], _BY_NAME, Field(max_length=16, json_schema_extra=_BY_NAME_SCHEMA)
+    ] = []
+    """Secrets of type kubernetes.io/dockerconfigjson."""
+
+
+class Server(ApiType):
+    """How the ranking server behaves."""
+
+    max_passages: Annotated[int, Field(ge=1, le=100_000)] = 512
+    """Passages in one request; more are refused with 422."""
+    max_queue_seconds: Annotated[int, Field(ge=1, le=3600)] = 10
+    """A request that would wait longer than this is answered 503 with Retry-After."""
+    log_level: LogLevel = LogLevel.INFO
+    """What the server logs."""
+    env: Annotated[list[EnvVar], _BY_NAME, Field(max_length=64, json_schema_extra=_BY_NAME_SCHEMA)] = []
+    """More variables, as in a pod: values, Secret and ConfigMap keys, fields."""
+
+    rules = (
+        Rule(
+            cel=f"!has(self.env) || !self.env.exists(e, e.name in {_OWNED_VARIABLES})",
+            message="env holds a variable that the operator sets itself: use the field of spec.model or spec.server "
+            f"for it (the operator's own: {', '.join(contract.OPERATOR_VARIABLES)})",
+            holds=lambda server: not any(entry["name"] in contract.OPERATOR_VARIABLES for entry in server.env),
+        ),
+    )
+
+
+class Service(ApiType):
+    """The Service in front of the pods."""
+
+    type: ServiceType = ServiceType.CLUSTER_IP
+    """How the Service is reached."""
+    port: Annotated[int, Field(ge=1, le=65535)] = contract.API_PORT
+    """Port of the Service."""
+    labels: Labels = {}
+    """More labels on the Service."""
+    annotations: Annotations = {}
+    """Annotations on the Service, such as a cloud load balancer's."""
+
+
+def _free_labels(labels: dict[str, str]) -> bool:
+    return not any(key.startswith(LABEL_PREFIX) or key in OWNED_LABELS for key in labels)
+
+
+class Pod(ApiType):
+    """Placement and metadata of the pods, in a pod's own words."""
+
+    node_selector: dict[str, str] = {}
+    """Labels a node must have."""
+    tolerations: Annotated[list[Toleration], Field(json_schema_extra={"x-kubernetes-list-type": "atomic"})] = []
+    """Taints the pods tolerate."""
+    affinity: Affinity | None = None
+    """Affinity to nodes and pods."""
+    topology_spread_constraints: Annotated[
+        list[TopologySpreadConstraint], Field(json_schema_extra={"x-kubernetes-list-type": "atomic"})
+    ] = []
+    """How pods spread over nodes and zones."""
+    priority_class_name: ObjectName | None = None
+    """PriorityClass of the pods."""
+    runtime_class_name: ObjectName | None = None
+    """RuntimeClass of the pods."""
+    scheduler_name: ObjectName | None = None
+    """A scheduler other than the cluster's default."""
+    service_account_name: ObjectName | None = None
+    """An existing ServiceAccount; by default one without rights is made."""
+    labels: Labels = {}
+    """More labels on the pods."""
+    annotations: Annotations = {}
+    """Annotations on the pods."""
+    volumes: Annotated[list[Volume], _BY_NAME, Field(max_length=32, json_schema_extra=_BY_NAME_SCHEMA)] = []
+    """More volumes."""
+    volume_mounts: Annotated[list[VolumeMount], _BY_PATH, Field(max_length=32, json_schema_extra=_BY_PATH_SCHEMA)] = []
+    """Where the ranking container mounts them."""
+    shared_memory: Annotated[str, StringConstraints(pattern=r"^[1-9][0-9]*(Ki|Mi|Gi)$", max_length=16)] = "1Gi"
+    """Size limit of /dev/shm."""
+    termination_grace_period_seconds: Annotated[int, Field(ge=1, le=3600)] = 60
+    """Time a pod has to finish its running requests."""
+    security_context: PodSecurityContext = {}
+    """Added to the pod's own security context, which meets the restricted Pod Security Standard."""
+
+    rules = (
+        Rule(
+            cel="!has(self.labels) || !self.labels.exists(k, k.startsWith('reranking.dev/') || k in "
+            f"{list(OWNED_LABELS)})",
+            message="labels holds a label that the operator sets itself: leave out reranking.dev/* and "
+            + ", ".join(OWNED_LABELS),
+            holds=lambda pod: _free_labels(pod.labels),
+        ),
+        Rule(
+            cel=f"!has(self.volumes) || !self.volumes.exists(v, v.name in {list(_OWNED_VOLUMES)})",
+            message=f"volumes holds a name that the operator uses itself: rename {', '.join(_OWNED_VOLUMES)}",
+            holds=lambda pod: not any(volume["name"] in _OWNED_VOLUMES for volume in pod.volumes),
+        ),
+        Rule(
+            cel=f"!has(self.volumeMounts) || !self.volumeMounts.exists(m, m.mountPath in {list(_OWNED_MOUNTS)})",
+            message=f"volumeMounts holds a path that the operator uses itself: move {', '.join(_OWNED_MOUNTS)}",
+            holds=lambda pod: not any(mount["mountPath"] in _OWNED_MOUNTS for mount in pod.volume_mounts),
+        ),
+    )
+
+
+def _counts_gpus_once(spec: Any) -> bool:
+    return not any(spec.gpu_resource in spec.resources.get(part, {}) for part in ("limits", "requests"))
+
+
+class Spec(ApiType):
+    """What a RerankerService should be."""
+
+    model: Model
+    """The model to serve."""
+    image: Image = Image()
+    """The runtime image."""
+    replicas: Annotated[int, Field(ge=0, le=10_000)] = 1
+    """Number of pods; 0 pauses the service."""
+    gpus: Annotated[int, Field(ge=0, le=64)] = 1
+    """GPUs of each pod; 0 ranks on the CPU."""
+    gpu_resource: Annotated[str, StringConstraints(pattern=r"^[a-z0-9.-]+/[A-Za-z0-9_.-]+$", max_length=317)] = (
+        "nvidia.com/gpu"
+    )
+    """Resource name of the GPUs: a MIG profile, or another vendor's."""
+    resources: ResourceRequirements = {}
+    """CPU, memory and the like of the ranking container."""
+    server: Server = Server()
+    """How the ranking server behaves."""
+    service: Service = Service()
+    """The Service in front of the pods."""
+    pod: Pod = Pod()
+    """Placement and metadata of the pods."""
+
+    rules = (
+        Rule(
+            cel="!has(self.resources) || [has(self.resources.limits) && self.gpuResource in self.resources.limits, "
+            "has(self.resources.requests) && self.gpuResource in self.resources.requests].filter(x, x).size() == 0",
+            message="resources names the GPU resource: say how many with spec.gpus instead",
+            holds=_counts_gpus_once,
+        ),
+    )

@@ -1,0 +1,140 @@
+"""`reranker-operator run | crd | render`: the command line. Bad input is one line on stderr and exit status 2."""
+
+import sys
+from pathlib import Path
+from typing import Any, NoReturn
+
+import click
+import yaml
+
+from reranker_operator import __version__
+from reranker_operator.api import KIND, InvalidResourceError, RerankerService
+from reranker_operator.api.crd import FILE_NAME, crd_yaml
+from reranker_operator.desired import Defaults, desired
+
+_ALLOW_HOST_PATH = click.option(
+    "--allow-host-path",
+    "host_paths",
+    multiple=True,
+    metavar="PREFIX",
+    envvar="RERANKER_OPERATOR_ALLOW_HOST_PATH",
+    help="Allow hostPath sources below PREFIX (repeatable). Such pods do not meet restricted Pod Security.",
+)
+_RUNTIME_IMAGE = click.option(
+    "--runtime-image",
+    default=Defaults().image,
+    show_default=True,
+    envvar="RERANKER_OPERATOR_RUNTIME_IMAGE",
+    help="Runtime image where a service names none.",
+)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="reranker-operator")
+def main() -> None:
+    """Turn RerankerService resources into running, GPU-backed ranking pods."""
+
+
+@main.command()
+@click.option(
+    "--output", "-o", type=click.Path(path_type=Path), help=f"Directory to write {FILE_NAME} into; default: stdout."
+)
+def crd(output: Path | None) -> None:
+    """Print the CustomResourceDefinition, or write it into a directory."""
+    if output is None:
+        click.echo(crd_yaml(), nl=False)
+        return
+    if not output.is_dir():
+        raise click.UsageError(f"--output {output}: no such directory; make it first")
+    (output / FILE_NAME).write_text(crd_yaml())
+
+
+@main.command()
+@click.argument("file", type=click.File("r"))
+@_ALLOW_HOST_PATH
+@_RUNTIME_IMAGE
+def render(file: Any, host_paths: tuple[str, ...], runtime_image: str) -> None:
+    """Print, offline, every object that the services in FILE ("-": standard input) would make."""
+    from reranker_operator.reconcile.admission import host_path_problem  # noqa: PLC0415
+
+    try:
+        documents = [document for document in yaml.safe_load_all(file) if document]
+    except yaml.YAMLError as error:
+        _fail(f"{file.name}: not YAML: {' '.join(str(error).split())}")
+    services = [document for document in documents if isinstance(document, dict) and document.get("kind") == KIND]
+    if not services:
+        _fail(f"{file.name}: holds no {KIND}; nothing to render")
+    made: list[dict[str, Any]] = []
+    for document in services:
+        try:
+            service = RerankerService.parse(document)
+        except InvalidResourceError as error:
+            _fail(f"{file.name}: {error}")
+        if problem := host_path_problem(service, host_paths):
+            _fail(f"{file.name}: {KIND} {service.name}: {problem}")
+        made += desired(service, Defaults(image=runtime_image)).objects()
+    click.echo(yaml.safe_dump_all(made, sort_keys=False, width=120), nl=False)
+
+
+@main.command()
+@click.option(
+    "--namespace",
+    "-n",
+    "namespaces",
+    multiple=True,
+    help="Namespace to watch; may be given several times. Default: all.",
+)
+@click.option(
+    "--lease-namespace",
+    default="reranker-system",
+    show_default=True,
+    envvar="POD_NAMESPACE",
+    help="Namespace of the leader's Lease.",
+)
+@click.option(
+    "--metrics-port",
+    type=click.IntRange(0, 65535),
+    default=8080,
+    show_default=True,
+    help="Prometheus metrics; 0 = off.",
+)
+@click.option(
+    "--health-port",
+    type=click.IntRange(0, 65535),
+    default=8081,
+    show_default=True,
+    help="/healthz and /readyz; 0 = off.",
+)
+@click.option(
+    "--workers", type=click.IntRange(1, 256), default=8, show_default=True, help="Services reconciled at the same time."
+)
+@click.option(
+    "--log-level",
+    type=click.Choice(["debug", "info", "warning", "error"]),
+    default="info",
+    show_default=True,
+    help="What to log.",
+)
+@click.option(
+    "--log-format", type=click.Choice(["text", "json"]), default="text", show_default=True, help="How to log."
+)
+@click.option(
+    "--keep-foreign",
+    "exempt_managers",
+    multiple=True,
+    metavar="MANAGER",
+    help="Field manager (a sidecar injector) whose containers and volumes in our Deployments are left alone.",
+)
+@_ALLOW_HOST_PATH
+@_RUNTIME_IMAGE
+def run(**options: Any) -> None:
+    """Watch RerankerServices and keep what they ask for in place."""
+    from reranker_operator.run import Options, serve  # noqa: PLC0415 kopf takes a second to import
+
+    options["defaults"] = Defaults(image=options.pop("runtime_image"))
+    sys.exit(serve(Options(**options)))
+
+
+def _fail(message: str) -> NoReturn:
+    click.echo(f"reranker-operator: {message}", err=True)
+    sys.exit(2)

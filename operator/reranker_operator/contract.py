@@ -1,0 +1,40 @@
+"""What the operator knows of the containers it starts: ports, paths, variables (docs/pod-contract.md).
+
+One module, so that each fact stands in one place. The runtime has its own copy of the same contract; a test starts
+from what the builders emit and proves that the runtime's settings know every variable.
+"""
+
+API_PORT = 8000
+INTERNAL_PORT = 8002
+LIVE_PATH = "/v1/health/live"
+READY_PATH = "/v1/health/ready"
+RANKING_PATH = "/v1/ranking"
+
+COMMAND = "reranker-runtime"
+MODEL_MOUNT = "/model"
+REPORT_PATH = "/dev/termination-log"
+USER = 65532
+
+REFUSED_EXIT_CODE = 2
+"""Exit status of `reranker-runtime verify` when the model must not be served; anything else is worth another try."""
+
+MODEL_VOLUME = "model"
+WRITABLE = {"tmp": "/tmp", "shm": "/dev/shm"}  # noqa: S108 the container's own emptyDirs, not the operator's files
+
+PRECISION_NAMES = {"float32": "fp32", "bfloat16": "bf16", "float16": "fp16"}
+
+MODEL_PATH_VARIABLE = "NIM_MODEL_PATH"
+OPERATOR_VARIABLES = (
+    MODEL_PATH_VARIABLE,
+    "NIM_SERVED_MODEL_NAME",
+    "NIM_HTTP_API_PORT",
+    "RERANKER_INTERNAL_PORT",
+    "NIM_PRECISION",
+    "NIM_PIPELINE_MAX_SEQ_LEN",
+    "RERANKER_MODEL_DIGEST",
+    "RERANKER_MAX_PASSAGES",
+    "RERANKER_MAX_QUEUE_SECONDS",
+    "NIM_LOG_LEVEL",
+    "RERANKER_REVISION",
+)
+"""Set by the operator alone: the API refuses them in `spec.server.env`, naming the field to use instead."""

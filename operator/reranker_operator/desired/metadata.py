@@ -1,0 +1,47 @@
+"""Names, labels and owners: how children are told apart and found again."""
+
+import hashlib
+import json
+from typing import Any
+
+from reranker_operator.api import KIND, RerankerService
+from reranker_operator.api.resource import API_VERSION
+
+FIELD_MANAGER = "reranker-operator"
+"""Server-side apply's owner of everything the builders make."""
+
+TEMPLATE_HASH = "reranking.dev/template-hash"
+MODEL_HASH = "reranking.dev/model-hash"
+RANKING = "ranking"
+MODEL = "model"
+
+
+def selector(service: RerankerService, component: str) -> dict[str, str]:
+    """Labels that pick out one component's pods, and nothing else. They never change for a given service."""
+    return {
+        "app.kubernetes.io/name": "reranker",
+        "app.kubernetes.io/instance": service.name,
+        "app.kubernetes.io/component": component,
+    }
+
+
+def labels(service: RerankerService, component: str) -> dict[str, str]:
+    """Labels of every child."""
+    return {**selector(service, component), "app.kubernetes.io/managed-by": "reranker-operator"}
+
+
+def metadata(service: RerankerService, name: str, component: str, **more: Any) -> dict[str, Any]:
+    """Metadata of a child, garbage-collected with its service (an offline service has no uid to point to)."""
+    owner = {"apiVersion": API_VERSION, "kind": KIND, "name": service.name, "uid": service.uid, "controller": True}
+    return {
+        "name": name,
+        "namespace": service.namespace,
+        "labels": labels(service, component),
+        **({"ownerReferences": [owner]} if service.uid else {}),
+        **more,
+    }
+
+
+def digest(value: Any) -> str:
+    """Ten hexadecimal digits that stand for a JSON value."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True, separators=(",", ":")).encode()).hexdigest()[:10]

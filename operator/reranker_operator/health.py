@@ -1,0 +1,65 @@
+"""Health and metrics over HTTP, for the kubelet and Prometheus."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+from aiohttp import web
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+
+from reranker_operator.metrics import Metrics
+
+STUCK_SECONDS = 120.0
+"""A service that waits this long for its round means that the loop does not turn."""
+
+
+class Health:
+    """What the process is doing, in one word, and whether its loop turns."""
+
+    def __init__(self, oldest_wait: Callable[[], float]) -> None:
+        self.state = "starting"
+        self.ready = False
+        self._oldest_wait = oldest_wait
+
+    def problem(self) -> str | None:
+        """Why the process should be started again, if it should."""
+        waited = self._oldest_wait()
+        return f"a service has waited {waited:.0f} s for its round" if waited > STUCK_SECONDS else None
+
+
+@asynccontextmanager
+async def served(health: Health, metrics: Metrics, health_port: int, metrics_port: int) -> AsyncIterator[None]:
+    """Serve both while the block runs; port 0 leaves one out."""
+    started = time.monotonic()
+
+    async def healthz(_: web.Request) -> web.Response:
+        problem = health.problem()
+        return web.Response(status=503 if problem else 200, text=(problem or f"ok: {health.state}") + "\n")
+
+    async def readyz(_: web.Request) -> web.Response:
+        waited = f" for {time.monotonic() - started:.0f} s" if not health.ready else ""
+        return web.Response(status=200 if health.ready else 503, text=f"{health.state}{waited}\n")
+
+    async def scrape(_: web.Request) -> web.Response:
+        body = await asyncio.to_thread(generate_latest, metrics.registry)
+        return web.Response(body=body, headers={"Content-Type": CONTENT_TYPE_LATEST})
+
+    routes = {health_port: {"/healthz": healthz, "/readyz": readyz}}
+    routes.setdefault(metrics_port, {})["/metrics"] = scrape
+    runners: list[web.AppRunner] = []
+    try:
+        for port, paths in routes.items():
+            if port == 0:
+                continue
+            app = web.Application()
+            for path, handler in paths.items():
+                app.router.add_get(path, handler)
+            runner = web.AppRunner(app, access_log=None)
+            runners.append(runner)
+            await runner.setup()
+            await web.TCPSite(runner, port=port).start()
+        yield
+    finally:
+        for runner in runners:
+            await runner.cleanup()

@@ -1,0 +1,136 @@
+"""Watch services and their children with kopf, as one leader."""
+
+import asyncio
+import datetime
+import threading
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import kopf
+from kubernetes.aio import client
+
+from reranker_operator.api import GROUP, KIND, PLURAL, VERSION
+
+_CHILDREN = (
+    ("apps", "v1", "deployments"),
+    ("batch", "v1", "jobs"),
+    ("", "v1", "services"),
+    ("", "v1", "serviceaccounts"),
+)
+_TOKEN_SECONDS = 60
+"""Bound tokens are rotated on disk; the official client re-reads them, and kopf asks again after this time."""
+_SILENCE_SECONDS = 600
+_STOP_SECONDS = 5
+
+Key = tuple[str, str]
+
+
+async def watch(configuration: client.Configuration, namespaces: Sequence[str], enqueue: Callable[[Key], None]) -> None:
+    """Call `enqueue` for every service that something happened to, until cancelled.
+
+    `namespaces` empty means all. Ends, or raises what kopf raises, when a watch cannot be kept: the process must then
+    end and be started again, since it must not look alive.
+
+    kopf takes the loop it runs in for its own: it replaces signal handlers and, at its end, cancels every task that is
+    younger than itself. So it gets a loop and a thread to itself, which its documentation calls embedding.
+    """
+    loop = asyncio.get_running_loop()
+    ended: asyncio.Future[BaseException | None] = loop.create_future()
+    stop = threading.Event()
+
+    def tell(error: BaseException | None) -> None:
+        if not ended.done():
+            ended.set_result(error)
+
+    def call(function: Callable[[Any], None], value: Any) -> None:
+        if not loop.is_closed():
+            loop.call_soon_threadsafe(function, value)
+
+    def run() -> None:
+        error: BaseException | None = None
+        try:
+            asyncio.run(_operator(configuration, namespaces, lambda key: call(enqueue, key), stop))
+        except BaseException as raised:  # noqa: BLE001 whatever ends a watch ends the process, with its words
+            error = raised
+        call(tell, error)
+
+    threading.Thread(target=run, name="kopf", daemon=True).start()
+    try:
+        error = await asyncio.shield(ended)
+    finally:
+        stop.set()
+        await asyncio.wait({ended}, timeout=_STOP_SECONDS)
+    if error is not None:
+        raise error
+
+
+async def _operator(
+    configuration: client.Configuration,
+    namespaces: Sequence[str],
+    enqueue: Callable[[Key], None],
+    stop: threading.Event,
+) -> None:
+    registry = kopf.OperatorRegistry()
+    settings = kopf.OperatorSettings()
+    settings.posting.enabled = False  # events come from our own recorder, deduplicated
+    settings.scanning.disabled = True  # no rights to list CRDs and namespaces are asked for
+    settings.networking.request_timeout = 30
+    settings.watching.server_timeout = 290
+    settings.watching.inactivity_timeout = _SILENCE_SECONDS
+    settings.queueing.exit_timeout = 5
+
+    async def log_in(**_: Any) -> kopf.ConnectionInfo:
+        return await _connection(configuration)
+
+    async def service_event(*, namespace: str | None, name: str, **_: Any) -> None:
+        enqueue((namespace or "", name))
+
+    async def child_event(*, namespace: str | None, body: kopf.Body, **_: Any) -> None:
+        if (owner := _owner(body)) is not None:
+            enqueue((namespace or "", owner))
+
+    kopf.on.login(registry=registry)(log_in)
+    kopf.on.event(GROUP, VERSION, PLURAL, registry=registry)(service_event)
+    for group, version, plural in _CHILDREN:
+        kopf.on.event(group, version, plural, registry=registry, when=_is_child)(child_event)
+    await kopf.operator(
+        registry=registry,
+        settings=settings,
+        standalone=True,
+        clusterwide=not namespaces,
+        namespaces=list(namespaces),
+        stop_flag=stop,
+    )
+
+
+def _is_child(body: kopf.Body, **_: Any) -> bool:
+    return _owner(body) is not None
+
+
+def _owner(body: kopf.Body) -> str | None:
+    """The service that a child belongs to: by its owner reference or, where somebody took that off, by its labels."""
+    metadata = body.get("metadata", {})
+    for owner in metadata.get("ownerReferences") or ():
+        if owner.get("kind") == KIND and str(owner.get("apiVersion", "")).startswith(f"{GROUP}/"):
+            return str(owner["name"])
+    labels = metadata.get("labels") or {}
+    if labels.get("app.kubernetes.io/managed-by") == "reranker-operator":
+        return labels.get("app.kubernetes.io/instance")
+    return None
+
+
+async def _connection(configuration: client.Configuration) -> kopf.ConnectionInfo:
+    """kopf's credentials from the official client's, so that both know one configuration and its rotation."""
+    header = (await configuration.auth_settings()).get("BearerToken")
+    scheme, _, token = str(header["value"]).rpartition(" ") if header is not None else ("", "", "")
+    now = datetime.datetime.now(datetime.UTC)
+    return kopf.ConnectionInfo(
+        server=configuration.host,
+        ca_path=configuration.ssl_ca_cert,
+        insecure=not configuration.verify_ssl,
+        certificate_path=configuration.cert_file,
+        private_key_path=configuration.key_file,
+        scheme=scheme or None,
+        token=token or None,
+        expiration=now + datetime.timedelta(seconds=_TOKEN_SECONDS) if token else None,
+    )

@@ -1,0 +1,28 @@
+"""Talking to the API server: untyped objects, server-side apply, events and the leader's lease."""
+
+from reranker_operator.kube.client import Kube, connect
+from reranker_operator.kube.errors import (
+    ConflictError,
+    ForbiddenError,
+    KubeError,
+    NotFoundError,
+    RefusedError,
+    ServerError,
+    ThrottledError,
+    UnreachableError,
+)
+from reranker_operator.kube.kinds import Kind
+
+__all__ = [
+    "ConflictError",
+    "ForbiddenError",
+    "Kind",
+    "Kube",
+    "KubeError",
+    "NotFoundError",
+    "RefusedError",
+    "ServerError",
+    "ThrottledError",
+    "UnreachableError",
+    "connect",
+]

@@ -1,0 +1,94 @@
+"""One leader among several operators, by a `Lease`: the official client's election, made safe to lean on.
+
+The client's loop ends at the first lost connection and keeps its lease when the process stops. Here a lost connection
+is one failed renewal among several allowed, and a stopping leader gives its lease back so that the next one need not
+wait for it to run out.
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar
+
+import aiohttp
+from kubernetes.aio import client
+from kubernetes.aio.leaderelection.electionconfig import Config
+from kubernetes.aio.leaderelection.leaderelection import LeaderElection
+from kubernetes.aio.leaderelection.leaderelectionrecord import LeaderElectionRecord
+from kubernetes.aio.leaderelection.resourcelock.leaselock import LeaseLock
+
+LEASE_NAME = "reranker-operator"
+LEASE_SECONDS = 15
+RENEW_WITHIN_SECONDS = 10
+RETRY_SECONDS = 2
+
+_log = logging.getLogger(__name__)
+_Answer = TypeVar("_Answer")
+
+
+class _Lock(LeaseLock):
+    """A lease lock to which an unreachable API server is a failed attempt."""
+
+    async def get(self, name: str, namespace: str) -> tuple[bool, Any]:
+        return await self._attempt(super().get(name, namespace), lambda error: (False, _unreachable(error)))
+
+    async def create(self, name: str, namespace: str, election_record: LeaderElectionRecord) -> bool:
+        lease = client.V1Lease(metadata=client.V1ObjectMeta(name=name), spec=self.update_lease(election_record))
+        return await self._attempt(self._create(namespace, lease), lambda _error: False)
+
+    async def update(self, name: str, namespace: str, updated_record: LeaderElectionRecord) -> bool:
+        return await self._attempt(super().update(name, namespace, updated_record), lambda _error: False)
+
+    async def _create(self, namespace: str, lease: client.V1Lease) -> bool:
+        # kubernetes 37.0.2 passes pretty=True here, which its own request validation refuses.
+        try:
+            await self.api_instance.create_namespaced_lease(namespace, lease)
+        except client.ApiException as error:
+            _log.warning("lease %s/%s was not created: %s", namespace, LEASE_NAME, error.reason)
+            return False
+        return True
+
+    async def _attempt(self, call: Awaitable[_Answer], failed: Callable[[Exception], _Answer]) -> _Answer:
+        try:
+            return await asyncio.wait_for(call, RENEW_WITHIN_SECONDS / 2)
+        except (TimeoutError, aiohttp.ClientError, OSError) as error:
+            _log.warning("lease %s: the API server cannot be reached: %s", LEASE_NAME, error or type(error).__name__)
+            return failed(error)
+
+
+class Election:
+    """Runs for leader until it leads; `lost` ends when leadership is lost."""
+
+    def __init__(self, api: client.ApiClient, namespace: str, identity: str) -> None:
+        self.leading = asyncio.Event()
+        self._lock = _Lock(LEASE_NAME, namespace, identity, api)
+        config = Config(self._lock, LEASE_SECONDS, RENEW_WITHIN_SECONDS, RETRY_SECONDS, self._started, self._stopped)
+        self._election = LeaderElection(config)
+
+    async def run(self) -> None:
+        """Stand for election; returns when leadership, once won, is lost."""
+        await self._election.run()
+
+    async def release(self) -> None:
+        """Give the lease back, so that another operator can take over at once."""
+        if not self.leading.is_set():
+            return
+        held, record = await self._lock.get(LEASE_NAME, self._lock.namespace)
+        lease = self._lock.lease_reference
+        if not held or lease is None or lease.spec is None or record.holder_identity != self._lock.identity:
+            return
+        lease.spec.holder_identity = ""
+        try:
+            await self._lock.api_instance.replace_namespaced_lease(LEASE_NAME, self._lock.namespace, lease)
+        except (client.ApiException, aiohttp.ClientError, OSError) as error:
+            _log.warning("lease %s: not given back, another operator waits %s s: %s", LEASE_NAME, LEASE_SECONDS, error)
+
+    async def _started(self) -> None:
+        self.leading.set()
+
+    async def _stopped(self) -> None:
+        self.leading.clear()
+
+
+def _unreachable(error: Exception) -> client.ApiException:
+    return client.ApiException(status=0, reason=str(error) or type(error).__name__)

@@ -1,0 +1,50 @@
+"""The kinds that the operator reads and writes, and their places in the API."""
+
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any, Self
+
+from reranker_operator.api import GROUP, KIND, PLURAL, VERSION
+
+
+@dataclass(frozen=True)
+class _Place:
+    api: str
+    plural: str
+    kind: str
+    namespaced: bool = True
+
+
+class Kind(Enum):
+    """One kind of object."""
+
+    SERVICE_ACCOUNT = _Place("api/v1", "serviceaccounts", "ServiceAccount")
+    SERVICE = _Place("api/v1", "services", "Service")
+    JOB = _Place("apis/batch/v1", "jobs", "Job")
+    DEPLOYMENT = _Place("apis/apps/v1", "deployments", "Deployment")
+    POD = _Place("api/v1", "pods", "Pod")
+    SECRET = _Place("api/v1", "secrets", "Secret")
+    CONFIG_MAP = _Place("api/v1", "configmaps", "ConfigMap")
+    CLAIM = _Place("api/v1", "persistentvolumeclaims", "PersistentVolumeClaim")
+    EVENT = _Place("api/v1", "events", "Event")
+    PRIORITY_CLASS = _Place("apis/scheduling.k8s.io/v1", "priorityclasses", "PriorityClass", namespaced=False)
+    RUNTIME_CLASS = _Place("apis/node.k8s.io/v1", "runtimeclasses", "RuntimeClass", namespaced=False)
+    RERANKER_SERVICE = _Place(f"apis/{GROUP}/{VERSION}", PLURAL, KIND)
+
+    @classmethod
+    def of(cls, document: dict[str, Any]) -> Self:
+        """The kind of an object."""
+        return next(kind for kind in cls if kind.value.kind == document["kind"])
+
+    @property
+    def title(self) -> str:
+        """The kind's name, as `kind:` has it."""
+        return self.value.kind
+
+    def path(self, namespace: str | None, name: str | None = None, subresource: str | None = None) -> str:
+        """URL path of a collection, an object or a subresource."""
+        parts = [self.value.api]
+        if self.value.namespaced and namespace is not None:
+            parts += ["namespaces", namespace]
+        parts += [part for part in (self.value.plural, name, subresource) if part is not None]
+        return "/" + "/".join(parts)

@@ -1,0 +1,198 @@
+"""Report, first half: decide every condition from facts. Pure, and keyed by the pod template's hash, so that scaling
+does not shake them and a changed spec is never Ready on the old pods."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from reranker_operator.api import Condition, ConditionType, Reason, RerankerService
+from reranker_operator.api.conditions import Status
+from reranker_operator.desired import Desired
+from reranker_operator.desired.metadata import TEMPLATE_HASH
+from reranker_operator.reconcile.observe import Observed
+from reranker_operator.reconcile.plan import ModelVerdict, template_hash
+from reranker_operator.reconcile.progress import Cause, cause_of, is_ready
+
+
+@dataclass(frozen=True)
+class Facts:
+    """Everything that the conditions of one service are decided from."""
+
+    service: RerankerService
+    wanted: Desired
+    observed: Observed
+    verdict: ModelVerdict
+    deployment: dict[str, Any] | None
+    """The Deployment after this round's apply."""
+    refused: str | None
+    """What the server said when it refused a child."""
+
+    @property
+    def rolled_out(self) -> bool:
+        """Whether the Deployment controller has seen this template and finished rolling it out once."""
+        if self.deployment is None or template_hash(self.deployment) != self.wanted.template_hash:
+            return False
+        status = self.deployment.get("status", {})
+        seen = status.get("observedGeneration", 0) >= self.deployment["metadata"].get("generation", 0)
+        progressing = self._deployment_condition("Progressing")
+        return seen and progressing.get("reason") == "NewReplicaSetAvailable"
+
+    @property
+    def current_pods(self) -> list[dict[str, Any]]:
+        """Pods of this template."""
+        pods = self.observed.pods
+        return [
+            pod for pod in pods if (pod["metadata"].get("labels") or {}).get(TEMPLATE_HASH) == self.wanted.template_hash
+        ]
+
+    @property
+    def ready_pods(self) -> int:
+        """Pods of this template that can rank."""
+        return sum(map(is_ready, self.current_pods))
+
+    @property
+    def old_pods(self) -> int:
+        """Pods of other templates that can rank."""
+        return sum(map(is_ready, self.observed.pods)) - self.ready_pods
+
+    @property
+    def deadline_exceeded(self) -> str | None:
+        """The Deployment controller's words when this template's rollout ran out of time."""
+        if template_hash(self.deployment) != self.wanted.template_hash:
+            return None
+        progressing = self._deployment_condition("Progressing")
+        return str(progressing.get("message")) if progressing.get("reason") == "ProgressDeadlineExceeded" else None
+
+    def cause(self) -> Cause | None:
+        """What the pods of this template wait for."""
+        failing = self._deployment_condition("ReplicaFailure")
+        refused = failing.get("message") if failing.get("status") == "True" else None
+        return cause_of(self.current_pods, refused)
+
+    def _deployment_condition(self, kind: str) -> dict[str, Any]:
+        conditions = (self.deployment or {}).get("status", {}).get("conditions") or ()
+        return next((each for each in conditions if each["type"] == kind), {})
+
+
+def conditions(facts: Facts) -> list[Condition]:
+    """Every condition, in the order of `ConditionType`."""
+    accepted = (
+        _false(ConditionType.ACCEPTED, Reason.CHILD_REFUSED, facts.refused)
+        if facts.refused
+        else _true(ConditionType.ACCEPTED, Reason.ACCEPTED, "the spec is valid and the server accepted every object")
+    )
+    references, model, available = _references(facts), _model(facts), _available(facts)
+    held = next((each for each in (accepted, references, model) if each.status is Status.FALSE), None)
+    progressing = _progressing(facts, held)
+    stalled = _stalled(facts, accepted, model)
+    ready = _ready(facts, held, stalled, available, progressing)
+    return [accepted, references, model, available, progressing, stalled, ready]
+
+
+def rejected(reason: Reason, message: str) -> list[Condition]:
+    """The conditions of a spec that the operator does not act upon."""
+    unknown = [
+        Condition(kind, Status.UNKNOWN, reason, "not looked at: the spec is not accepted")
+        for kind in (ConditionType.REFERENCES_RESOLVED, ConditionType.MODEL_VERIFIED, ConditionType.AVAILABLE)
+    ]
+    return [
+        _false(ConditionType.ACCEPTED, reason, message),
+        *unknown,
+        _false(ConditionType.PROGRESSING, Reason.HELD, message),
+        _true(ConditionType.STALLED, reason, message),
+        _false(ConditionType.READY, reason, message),
+    ]
+
+
+def _references(facts: Facts) -> Condition:
+    kind = ConditionType.REFERENCES_RESOLVED
+    if facts.observed.missing:
+        listed = "; ".join(map(str, facts.observed.missing))
+        return _false(kind, Reason.NOT_FOUND, f"{listed}. Create what is missing: the service then goes on by itself")
+    unchecked = ", ".join(facts.observed.unchecked)
+    note = f" (not checked, the operator may not read it: {unchecked})" if unchecked else ""
+    return _true(kind, Reason.RESOLVED, f"everything that the spec names exists{note}")
+
+
+def _model(facts: Facts) -> Condition:
+    kind, verdict = ConditionType.MODEL_VERIFIED, facts.verdict
+    job = facts.wanted.model_job["metadata"]["name"]
+    if verdict.verified:
+        report = verdict.report
+        found = f": {report.architecture}, {report.digest}" if report is not None and report.ok else ""
+        return _true(kind, Reason.VERIFIED, f"the model is complete and may be served{found}")
+    if verdict.refused:
+        report = verdict.report
+        remedy = f"Change the spec, or put the model right and delete Job {job} to have it checked again"
+        if report is not None and not report.ok:
+            reason = Reason.DIGEST_MISMATCH if report.reason == "DigestMismatch" else Reason.MODEL_REFUSED
+            return _false(kind, reason, f"{report.message} ({report.reason}). {remedy}")
+        return _false(kind, Reason.VERIFICATION_FAILED, f"Job {job} failed: {verdict.words}. {remedy}")
+    return Condition(kind, Status.UNKNOWN, Reason.VERIFYING, f"Job {job} has not reached a verdict")
+
+
+def _available(facts: Facts) -> Condition:
+    kind = ConditionType.AVAILABLE
+    if facts.service.spec.replicas == 0:
+        return _false(kind, Reason.PAUSED, "spec.replicas is 0: nothing is served until it is raised")
+    if not facts.rolled_out:
+        old = facts.old_pods
+        serving = f"; {old} pod(s) of an earlier template go on serving" if old else ""
+        return _false(kind, Reason.NOT_ROLLED_OUT, f"this template is not rolled out{serving}")
+    if not facts.ready_pods:
+        return _false(kind, Reason.UNAVAILABLE, "no pod is ready")
+    return _true(kind, Reason.AVAILABLE, "pods of this template are ready, each after a warm-up ranking")
+
+
+def _progressing(facts: Facts, held: Condition | None) -> Condition:
+    kind = ConditionType.PROGRESSING
+    if held is not None:
+        return _false(kind, Reason.HELD, f"waiting for {held.type} to be put right")
+    if not facts.verdict.verified:
+        cause = cause_of(facts.observed.job_pods, facts.observed.refused_job_pods)
+        if cause is None or cause.reason in (Reason.WARMING_UP, Reason.STARTING):
+            return _true(kind, Reason.VERIFYING, f"Job {facts.wanted.model_job['metadata']['name']} reads the model")
+        return _true(kind, cause.reason, f"verifying the model: {cause.message}")
+    if facts.deployment is None or template_hash(facts.deployment) != facts.wanted.template_hash:
+        return _true(kind, Reason.WAITING_FOR_DEPLOYMENT, "the Deployment is being updated")
+    enough = facts.ready_pods >= facts.service.spec.replicas and not facts.old_pods
+    if facts.rolled_out and enough:
+        return _false(kind, Reason.COMPLETE, "nothing is under way")
+    if (cause := facts.cause()) is not None:
+        return _true(kind, cause.reason, cause.message)
+    return _true(kind, Reason.WAITING_FOR_DEPLOYMENT, "waiting for the Deployment controller")
+
+
+def _stalled(facts: Facts, accepted: Condition, model: Condition) -> Condition:
+    kind = ConditionType.STALLED
+    for blocking in (accepted, model):
+        if blocking.status is Status.FALSE:
+            return _true(kind, blocking.reason, blocking.message)
+    if (words := facts.deadline_exceeded) is not None:
+        cause = facts.cause()
+        return _true(kind, Reason.DEADLINE_EXCEEDED, f"{words} {cause.message if cause else ''}".strip())
+    return _false(kind, Reason.NOT_STALLED, "nothing stands in the way for good")
+
+
+def _ready(
+    facts: Facts, held: Condition | None, stalled: Condition, available: Condition, progressing: Condition
+) -> Condition:
+    kind = ConditionType.READY
+    blocking = held or (stalled if stalled.status is Status.TRUE else None)
+    if blocking is not None:
+        return _false(kind, blocking.reason, blocking.message)
+    if available.status is not Status.TRUE:
+        # What it waits for says more than that it waits.
+        why = progressing if progressing.status is Status.TRUE else available
+        return _false(kind, why.reason, f"{available.message}: {why.message}" if why is progressing else why.message)
+    status = (facts.deployment or {}).get("status", {})
+    if status.get("updatedReplicas", 0) != status.get("replicas", 0):
+        return _false(kind, Reason.NOT_ROLLED_OUT, "pods of an earlier template are still being replaced")
+    return _true(kind, Reason.READY, "ranking passages")
+
+
+def _true(kind: ConditionType, reason: Reason, message: str) -> Condition:
+    return Condition(kind, Status.TRUE, reason, message)
+
+
+def _false(kind: ConditionType, reason: Reason, message: str) -> Condition:
+    return Condition(kind, Status.FALSE, reason, message)

@@ -1,0 +1,62 @@
+"""The loop around the rounds: workers that take keys from the queue, retry what failed and look again in time."""
+
+import asyncio
+import logging
+import random
+
+from reranker_operator.kube import KubeError
+from reranker_operator.metrics import Metrics
+from reranker_operator.reconcile.queue import KeyQueue
+from reranker_operator.reconcile.reconciler import Key, Reconciler
+
+RESYNC_SECONDS = 300.0
+"""Each service is looked at this often without any event: what a watch has missed is found then."""
+
+_log = logging.getLogger(__name__)
+
+
+class Controller:
+    """Runs rounds for keys, `workers` at the same time."""
+
+    def __init__(self, reconciler: Reconciler, metrics: Metrics, workers: int) -> None:
+        self.queue: KeyQueue[Key] = KeyQueue()
+        self._reconciler = reconciler
+        self._metrics = metrics
+        self._workers = workers
+
+    async def run(self) -> None:
+        """Work until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            for _ in range(self._workers):
+                group.create_task(self._work())
+
+    async def _work(self) -> None:
+        while True:
+            key = await self.queue.get()
+            succeeded = False
+            try:
+                succeeded = await self._round(key)
+            finally:
+                self.queue.done(key, succeeded=succeeded)
+
+    async def _round(self, key: Key) -> bool:
+        name = "/".join(key)
+        try:
+            with self._metrics.reconcile_seconds.time():
+                outcome = await self._reconciler.reconcile(key)
+        except KubeError as error:
+            _log.warning("%s: will be tried again: %s", name, error)
+            self._metrics.reconcile_errors.labels(type(error).__name__).inc()
+            self.queue.retry(key, error.retry_after)
+            return False
+        except Exception:  # noqa: BLE001
+            # A fault of ours must not end the loop for everybody else's services.
+            _log.exception("%s: will be tried again after a fault in the operator", name)
+            self._metrics.reconcile_errors.labels("Fault").inc()
+            self.queue.retry(key)
+            return False
+        self._metrics.report(key, outcome.conditions)
+        if outcome.conditions:
+            jittered = RESYNC_SECONDS * (1 + random.random() / 4)  # noqa: S311 spreads load, guards nothing
+            self.queue.add(key, outcome.again_in if outcome.again_in is not None else jittered)
+        return True

@@ -1,0 +1,114 @@
+"""What somebody else put into lists that the operator owns whole.
+
+Server-side apply merges: an env entry, a container or a volume that another manager adds survives every apply of ours.
+Those lists decide what runs with a user's data, so here they are compared entry by entry, and what is not ours goes,
+unless a field manager on a short list (sidecar injectors) owns it.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+_KEYED = {
+    "containers": ("name",),
+    "initContainers": ("name",),
+    "volumes": ("name",),
+    "env": ("name",),
+    "volumeMounts": ("mountPath",),
+    "ports": ("containerPort", "port", "protocol"),
+}
+_POD_LISTS = ("containers", "initContainers", "volumes")
+_DEFAULTED_IN_CONTAINER = {"terminationMessagePath", "terminationMessagePolicy", "imagePullPolicy"}
+"""Fields the server fills in by itself: not somebody else's."""
+
+
+def removals(live: dict[str, Any], wanted: dict[str, Any], exempt_managers: Sequence[str]) -> list[dict[str, Any]]:
+    """JSON Patch operations that take out of `live` what `wanted` does not hold; empty when there is nothing.
+
+    The first operation tests the resource version, so that nothing is removed by a stale index.
+    """
+    kind = wanted["kind"]
+    if kind == "Deployment":
+        root = ("spec", "template", "spec")
+        paths = list(_in_pod(_at(live, root), _at(wanted, root), root, _exempt(live, exempt_managers)))
+    elif kind == "Service":
+        paths = list(_in_list(live["spec"], wanted["spec"], "ports", ("spec",)))
+    else:
+        paths = []
+    if not paths:
+        return []
+    guard = {"op": "test", "path": "/metadata/resourceVersion", "value": live["metadata"]["resourceVersion"]}
+    return [guard, *({"op": "remove", "path": _pointer(path)} for path in paths)]
+
+
+Path = tuple[str | int, ...]
+
+
+def _in_pod(live: dict[str, Any], wanted: dict[str, Any], root: Path, exempt: set[tuple[str, str]]) -> Iterator[Path]:
+    for name in _POD_LISTS:
+        yield from _in_list(live, wanted, name, root, exempt)
+    for name in ("containers", "initContainers"):
+        by_name = {each["name"]: each for each in wanted.get(name, ())}
+        for index, container in enumerate(live.get(name, ())):
+            if container["name"] in by_name:
+                yield from _in_container(container, by_name[container["name"]], (*root, name, index))
+    yield from _in_dict(live, wanted, "securityContext", root)
+
+
+def _in_container(live: dict[str, Any], wanted: dict[str, Any], root: Path) -> Iterator[Path]:
+    for field in live.keys() - wanted.keys() - _DEFAULTED_IN_CONTAINER:
+        if live[field]:
+            yield (*root, field)
+    for name in ("env", "volumeMounts", "ports"):
+        if name in wanted:
+            yield from _in_list(live, wanted, name, root)
+    yield from _in_dict(live, wanted, "securityContext", root)
+    if "resources" in wanted:
+        resources, asked = live.get("resources", {}), wanted["resources"]
+        limits = {name: asked.get("limits", {}) for name in ("limits", "requests")}
+        for part, defaulted in limits.items():
+            for key in resources.get(part, {}).keys() - asked.get(part, {}).keys() - defaulted.keys():
+                yield (*root, "resources", part, key)
+
+
+def _in_list(
+    live: dict[str, Any], wanted: dict[str, Any], name: str, root: Path, exempt: set[tuple[str, str]] | None = None
+) -> Iterator[Path]:
+    keys = _KEYED[name]
+    ours = {_key(entry, keys) for entry in wanted.get(name, ())}
+    entries = list(enumerate(live.get(name, ())))
+    for index, entry in reversed(entries):  # from the end, so that earlier indexes stay true
+        if _key(entry, keys) not in ours and (name, entry.get("name", "")) not in (exempt or ()):
+            yield (*root, name, index)
+
+
+def _in_dict(live: dict[str, Any], wanted: dict[str, Any], name: str, root: Path) -> Iterator[Path]:
+    for key in live.get(name, {}).keys() - wanted.get(name, {}).keys():
+        yield (*root, name, key)
+
+
+def _exempt(live: dict[str, Any], managers: Sequence[str]) -> set[tuple[str, str]]:
+    """(list, entry name) of what the exempt managers own, by the server's own record."""
+    found: set[tuple[str, str]] = set()
+    for record in live["metadata"].get("managedFields", ()):
+        if record.get("manager") not in managers:
+            continue
+        pod = _at(record.get("fieldsV1", {}), ("f:spec", "f:template", "f:spec"))
+        for name in _POD_LISTS:
+            for key in pod.get(f"f:{name}", {}):
+                if key.startswith('k:{"name":"'):
+                    found.add((name, key.removeprefix('k:{"name":"').removesuffix('"}')))
+    return found
+
+
+def _key(entry: dict[str, Any], keys: tuple[str, ...]) -> tuple[Any, ...]:
+    return tuple(entry.get(key) for key in keys)
+
+
+def _at(document: dict[str, Any], path: Sequence[str]) -> dict[str, Any]:
+    for part in path:
+        document = document.get(part, {})
+    return document
+
+
+def _pointer(path: Path) -> str:
+    return "".join("/" + str(part).replace("~", "~0").replace("/", "~1") for part in path)

@@ -1,0 +1,85 @@
+"""Observe: read everything that decides about one service, straight from the API server.
+
+Nothing is concluded from what a watch once said: caches keep ghosts after a gap, and a repair that relies on them
+repairs the wrong thing.
+"""
+
+import asyncio
+from dataclasses import dataclass, field
+from typing import Any
+
+from reranker_operator.api import RerankerService
+from reranker_operator.desired import Desired
+from reranker_operator.desired.metadata import MODEL, RANKING, selector
+from reranker_operator.kube import Kind, Kube
+from reranker_operator.reconcile.references import Missing, find_missing
+
+
+@dataclass(frozen=True)
+class Observed:
+    """What exists for one service. `pods` and `job_pods` are newest first."""
+
+    service_account: dict[str, Any] | None
+    service: dict[str, Any] | None
+    deployment: dict[str, Any] | None
+    job: dict[str, Any] | None
+    other_jobs: list[dict[str, Any]]
+    pods: list[dict[str, Any]]
+    job_pods: list[dict[str, Any]]
+    refused_job_pods: str | None
+    missing: list[Missing]
+    unchecked: list[str] = field(default_factory=list)
+
+
+async def observe(kube: Kube, service: RerankerService, wanted: Desired) -> Observed:
+    """Read the children of `service`, their pods, and what its spec refers to."""
+    namespace, name = service.namespace, service.name
+    reads = (
+        kube.get(Kind.SERVICE_ACCOUNT, namespace, name),
+        kube.get(Kind.SERVICE, namespace, name),
+        kube.get(Kind.DEPLOYMENT, namespace, name),
+    )
+    lists = (
+        kube.find(Kind.JOB, namespace, labelSelector=_query(service, MODEL)),
+        kube.find(Kind.POD, namespace, labelSelector=_query(service, RANKING)),
+        kube.find(Kind.POD, namespace, labelSelector=_query(service, MODEL)),
+    )
+    (account, front, deployment), (jobs, pods, job_pods), references = await asyncio.gather(
+        asyncio.gather(*reads), asyncio.gather(*lists), find_missing(kube, service)
+    )
+    job = next((each for each in jobs if each["metadata"]["name"] == wanted.model_job["metadata"]["name"]), None)
+    own_pods = [pod for pod in job_pods if job is not None and _owned_by(pod, job)]
+    return Observed(
+        service_account=account,
+        service=front,
+        deployment=deployment,
+        job=job,
+        other_jobs=[each for each in jobs if each is not job and _owned_by(each, {"metadata": {"uid": service.uid}})],
+        pods=_newest_first(pods),
+        job_pods=_newest_first(own_pods),
+        refused_job_pods=await _refusal(kube, job) if job is not None and not own_pods else None,
+        missing=references.missing,
+        unchecked=references.unchecked,
+    )
+
+
+async def _refusal(kube: Kube, job: dict[str, Any]) -> str | None:
+    """Why the server refuses this Job's pods: a Job has no condition for it, only events."""
+    if job.get("status", {}).get("conditions"):
+        return None
+    query = f"involvedObject.uid={job['metadata']['uid']},reason=FailedCreate"
+    events = await kube.find(Kind.EVENT, job["metadata"]["namespace"], fieldSelector=query)
+    newest = max(events, key=lambda event: event.get("lastTimestamp") or "", default=None)
+    return newest["message"] if newest is not None else None
+
+
+def _query(service: RerankerService, component: str) -> str:
+    return ",".join(f"{key}={value}" for key, value in selector(service, component).items())
+
+
+def _owned_by(child: dict[str, Any], owner: dict[str, Any]) -> bool:
+    return any(each["uid"] == owner["metadata"]["uid"] for each in child["metadata"].get("ownerReferences", ()))
+
+
+def _newest_first(pods: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return sorted(pods, key=lambda pod: str(pod["metadata"]["creationTimestamp"]), reverse=True)

@@ -1,0 +1,128 @@
+"""Plan: from what should exist and what does, decide what to apply, what to remove and what must wait. Pure."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from reranker_operator.api import KIND, RerankerService
+from reranker_operator.desired import Desired, ModelReport
+from reranker_operator.desired.metadata import MODEL_HASH, TEMPLATE_HASH
+from reranker_operator.reconcile.observe import Observed
+
+
+@dataclass(frozen=True)
+class ModelVerdict:
+    """What is known of the model that the spec names."""
+
+    verified: bool = False
+    refused: bool = False
+    report: ModelReport | None = None
+    words: str = ""
+    """How the Job itself puts its failure, where there is no report."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What to do, in this order: delete, then apply."""
+
+    apply: list[dict[str, Any]] = field(default_factory=list)
+    delete: list[dict[str, Any]] = field(default_factory=list)
+    taken: str | None = None
+    """An object of somebody else that stands where one of ours should."""
+    leaving: str | None = None
+    """An object of an earlier service of this name that is still being removed."""
+
+
+def judge(wanted: Desired, observed: Observed) -> ModelVerdict:
+    """What the model Job found, or what the Deployment proves: its template changes only after a verdict."""
+    report = _report(observed)
+    proven = _annotation(observed.deployment, MODEL_HASH) == wanted.model_hash
+    finished = _finished(observed.job)
+    if finished == "Complete":
+        return ModelVerdict(verified=True, report=report)
+    if finished == "Failed" and not proven:
+        return ModelVerdict(refused=True, report=report, words=_failure(observed))
+    return ModelVerdict(verified=proven)
+
+
+def plan(service: RerankerService, wanted: Desired, observed: Observed, verdict: ModelVerdict) -> Plan:
+    """What to do now. The Deployment waits for the model's verdict and for everything that the spec names."""
+    pairs = [
+        (observed.service_account, wanted.service_account),
+        (observed.service, wanted.service),
+        (observed.deployment, wanted.deployment),
+    ]
+    for live, made in pairs:
+        if live is not None and made is not None and (stranger := _stranger(service, live)):
+            return stranger
+    apply = [made for made in (wanted.service_account, wanted.service) if made is not None]
+    delete = []
+    if wanted.service_account is None and observed.service_account and _is_ours(service, observed.service_account):
+        delete.append(observed.service_account)
+    if not observed.missing or observed.job is not None:
+        apply.append(wanted.model_job)
+    # A template that runs already is kept in repair whatever has gone missing since.
+    if verdict.verified and (not observed.missing or template_hash(observed.deployment) == wanted.template_hash):
+        apply.append(wanted.deployment)
+        delete += observed.other_jobs
+    return Plan(apply=apply, delete=delete)
+
+
+def template_hash(deployment: dict[str, Any] | None) -> str | None:
+    """The hash that the Deployment's template carries."""
+    if deployment is None:
+        return None
+    labels = deployment["spec"]["template"]["metadata"].get("labels", {})
+    return str(labels[TEMPLATE_HASH]) if TEMPLATE_HASH in labels else None
+
+
+def _report(observed: Observed) -> ModelReport | None:
+    for pod in observed.job_pods:
+        for status in pod.get("status", {}).get("containerStatuses", ()):
+            for state in ("state", "lastState"):
+                message = status.get(state, {}).get("terminated", {}).get("message")
+                if (report := ModelReport.parse(message)) is not None:
+                    return report
+    return None
+
+
+def _finished(job: dict[str, Any] | None) -> str | None:
+    conditions = (job or {}).get("status", {}).get("conditions") or ()
+    return next((c["type"] for c in conditions if c["type"] in ("Complete", "Failed") and c["status"] == "True"), None)
+
+
+def _failure(observed: Observed) -> str:
+    said = [
+        terminated["message"].strip().splitlines()[-1]
+        for pod in observed.job_pods
+        for status in pod.get("status", {}).get("containerStatuses", ())
+        if (terminated := status.get("state", {}).get("terminated", {})).get("message", "").strip()
+    ]
+    if said:
+        return str(said[0])
+    conditions = (observed.job or {}).get("status", {}).get("conditions") or ()
+    return next((str(c.get("message", "")) for c in conditions if c["type"] == "Failed"), "")
+
+
+def _annotation(document: dict[str, Any] | None, name: str) -> str | None:
+    annotations: dict[str, str] = (document or {}).get("metadata", {}).get("annotations") or {}
+    return annotations.get(name)
+
+
+def _is_ours(service: RerankerService, live: dict[str, Any]) -> bool:
+    owners = live["metadata"].get("ownerReferences", ())
+    labels = live["metadata"].get("labels") or {}
+    marked = (labels.get("app.kubernetes.io/managed-by"), labels.get("app.kubernetes.io/instance"))
+    # An owner reference that somebody took off is put back; the labels still say whose it is.
+    return any(owner["uid"] == service.uid for owner in owners) or (
+        not any(owner.get("controller") for owner in owners) and marked == ("reranker-operator", service.name)
+    )
+
+
+def _stranger(service: RerankerService, live: dict[str, Any]) -> Plan | None:
+    if _is_ours(service, live):
+        return None
+    name = f"{live['kind']} {live['metadata']['name']}"
+    for owner in live["metadata"].get("ownerReferences", ()):
+        if owner["kind"] == KIND and owner["name"] == service.name:
+            return Plan(leaving=name)
+    return Plan(taken=name)

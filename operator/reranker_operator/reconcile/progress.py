@@ -1,0 +1,83 @@
+"""What a rollout waits for, read from its pods: the sentence that saves a user four kubectl commands."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from reranker_operator.api import Reason
+
+_PULL = {"ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull", "RegistryUnavailable"}
+_CONFIG = {"CreateContainerConfigError", "CreateContainerError", "RunContainerError"}
+
+
+@dataclass(frozen=True)
+class Cause:
+    """Why it is not finished."""
+
+    reason: Reason
+    message: str
+
+
+def cause_of(pods: list[dict[str, Any]], refused: str | None) -> Cause | None:
+    """The most telling cause among `pods` (newest first), or None where no pod says anything.
+
+    `refused` is why the server creates no pods, if it does not.
+    """
+    if refused is not None:
+        return Cause(Reason.POD_CREATION_REFUSED, f"the server refuses the pods: {refused}")
+    causes = [cause for pod in pods for cause in _of_pod(pod)]
+    order = (
+        Reason.CRASHING,
+        Reason.IMAGE_PULL,
+        Reason.CONTAINER_CONFIG,
+        Reason.UNSCHEDULABLE,
+        Reason.WARMING_UP,
+        Reason.STARTING,
+    )
+    return min(causes, key=lambda cause: order.index(cause.reason), default=None)
+
+
+def is_ready(pod: dict[str, Any]) -> bool:
+    """Whether the pod can rank."""
+    conditions = pod.get("status", {}).get("conditions") or ()
+    ready = any(each["type"] == "Ready" and each["status"] == "True" for each in conditions)
+    return ready and "deletionTimestamp" not in pod["metadata"]
+
+
+def _of_pod(pod: dict[str, Any]) -> Iterator[Cause]:
+    if "deletionTimestamp" in pod["metadata"] or is_ready(pod):
+        return
+    name, status = f"pod {pod['metadata']['name']}", pod.get("status", {})
+    for condition in status.get("conditions") or ():
+        if condition["type"] == "PodScheduled" and condition.get("reason") == "Unschedulable":
+            yield Cause(Reason.UNSCHEDULABLE, f"{name} fits no node: {condition.get('message', '')}")
+            return
+    containers = [*status.get("initContainerStatuses", ()), *status.get("containerStatuses", ())]
+    for container in containers:
+        if (cause := _of_container(name, container)) is not None:
+            yield cause
+            return
+    if any(container.get("state", {}).get("running") for container in status.get("containerStatuses", ())):
+        yield Cause(Reason.WARMING_UP, f"{name} runs and has not scored its warm-up ranking yet")
+    else:
+        yield Cause(Reason.STARTING, f"{name} is being started")
+
+
+def _of_container(pod: str, status: dict[str, Any]) -> Cause | None:
+    waiting = status.get("state", {}).get("waiting") or {}
+    ended = status.get("state", {}).get("terminated") or status.get("lastState", {}).get("terminated") or {}
+    where = f"{pod}, container {status['name']}"
+    if waiting.get("reason") in _PULL:
+        said = waiting.get("message") or waiting["reason"]
+        return Cause(Reason.IMAGE_PULL, f"{where}: image {status.get('image', '')} cannot be pulled: {said}")
+    if waiting.get("reason") in _CONFIG:
+        return Cause(Reason.CONTAINER_CONFIG, f"{where}: {waiting.get('message') or waiting['reason']}")
+    if ended and ended.get("exitCode", 0) != 0:
+        lines = (ended.get("message") or "").strip().splitlines()
+        said = f": {lines[-1]}" if lines else ""
+        how = ended.get("reason") or "Error"
+        return Cause(
+            Reason.CRASHING,
+            f"{where} ended with exit code {ended['exitCode']} ({how}, {status.get('restartCount', 0)} restarts){said}",
+        )
+    return None

@@ -1,0 +1,137 @@
+"""What a spec refers to by name, and which of it is missing."""
+
+import asyncio
+from dataclasses import dataclass
+from typing import Any
+
+from reranker_operator.api import RerankerService
+from reranker_operator.kube import ForbiddenError, Kind, Kube
+
+
+@dataclass(frozen=True, order=True)
+class Reference:
+    """One named thing, the field that names it and, for Secrets and ConfigMaps, the key."""
+
+    kind: str
+    name: str
+    field: str
+    key: str | None = None
+    optional: bool = False
+
+
+@dataclass(frozen=True)
+class Missing:
+    """A reference that leads nowhere."""
+
+    reference: Reference
+    namespace: str
+
+    def __str__(self) -> str:
+        what = self.reference
+        thing = f"{what.kind} {what.name}" + (f" has no key {what.key}" if what.key else " does not exist")
+        place = "" if what.kind in _CLUSTER_WIDE else f" in namespace {self.namespace}"
+        return f"{thing}{place} (named by {what.field})"
+
+
+@dataclass(frozen=True)
+class References:
+    """The outcome of looking."""
+
+    missing: list[Missing]
+    unchecked: list[str]
+
+
+_KINDS = {
+    "Secret": Kind.SECRET,
+    "ConfigMap": Kind.CONFIG_MAP,
+    "PersistentVolumeClaim": Kind.CLAIM,
+    "ServiceAccount": Kind.SERVICE_ACCOUNT,
+    "PriorityClass": Kind.PRIORITY_CLASS,
+    "RuntimeClass": Kind.RUNTIME_CLASS,
+}
+_CLUSTER_WIDE = ("PriorityClass", "RuntimeClass")
+
+
+def references(service: RerankerService) -> list[Reference]:
+    """Every name in the spec that must lead somewhere."""
+    spec = service.spec
+    found: list[Reference] = []
+    claim = spec.model.source.persistent_volume_claim
+    if claim is not None:
+        found.append(Reference("PersistentVolumeClaim", claim.claim_name, "spec.model.source.persistentVolumeClaim"))
+    found += [Reference("Secret", each.name, "spec.image.pullSecrets") for each in spec.image.pull_secrets]
+    for variable in spec.server.env:
+        found += _of_variable(variable)
+    for volume in spec.pod.volumes:
+        found += _of_volume(volume)
+    for kind, name, field in (
+        ("ServiceAccount", spec.pod.service_account_name, "spec.pod.serviceAccountName"),
+        ("PriorityClass", spec.pod.priority_class_name, "spec.pod.priorityClassName"),
+        ("RuntimeClass", spec.pod.runtime_class_name, "spec.pod.runtimeClassName"),
+    ):
+        if name is not None:
+            found.append(Reference(kind, name, field))
+    return sorted(
+        {each for each in found if not each.optional}, key=lambda each: (each.field, each.name, each.key or "")
+    )
+
+
+async def find_missing(kube: Kube, service: RerankerService) -> References:
+    """Look each reference up. A kind that the operator may not read is named as not checked, never as missing."""
+    named = references(service)
+    objects = sorted({(each.kind, each.name) for each in named})
+    answers = await asyncio.gather(*(_look_up(kube, service.namespace, kind, name) for kind, name in objects))
+    found = dict(zip(objects, answers, strict=True))
+    missing: list[Missing] = []
+    unchecked: list[str] = []
+    for reference in named:
+        answer = found[reference.kind, reference.name]
+        if answer is _NOT_ALLOWED:
+            unchecked.append(f"{reference.kind} {reference.name}")
+        elif answer is None:
+            missing.append(Missing(Reference(reference.kind, reference.name, reference.field), service.namespace))
+        elif reference.key is not None and reference.key not in _keys(answer):
+            missing.append(Missing(reference, service.namespace))
+    return References(missing=list(dict.fromkeys(missing)), unchecked=list(dict.fromkeys(unchecked)))
+
+
+_NOT_ALLOWED: dict[str, Any] = {"not": "allowed"}
+
+
+async def _look_up(kube: Kube, namespace: str, kind: str, name: str) -> dict[str, Any] | None:
+    place = None if kind in _CLUSTER_WIDE else namespace
+    try:
+        return await kube.get(_KINDS[kind], place, name)
+    except ForbiddenError:
+        return _NOT_ALLOWED
+
+
+def _keys(document: dict[str, Any]) -> set[str]:
+    return {key for part in ("data", "binaryData", "stringData") for key in document.get(part) or {}}
+
+
+def _of_variable(variable: dict[str, Any]) -> list[Reference]:
+    source = variable.get("valueFrom") or {}
+    field = f"spec.server.env[{variable['name']}]"
+    return [
+        Reference(kind, source[part].get("name", ""), field, source[part]["key"], bool(source[part].get("optional")))
+        for part, kind in (("secretKeyRef", "Secret"), ("configMapKeyRef", "ConfigMap"))
+        if part in source
+    ]
+
+
+def _of_volume(volume: dict[str, Any]) -> list[Reference]:
+    field = f"spec.pod.volumes[{volume['name']}]"
+    sources = [volume, *(volume.get("projected") or {}).get("sources", ())]
+    found: list[Reference] = []
+    for part, kind, key in (
+        ("secret", "Secret", "secretName"),
+        ("secret", "Secret", "name"),
+        ("configMap", "ConfigMap", "name"),
+        ("persistentVolumeClaim", "PersistentVolumeClaim", "claimName"),
+    ):
+        for source in sources:
+            named = source.get(part) or {}
+            if key in named:
+                found.append(Reference(kind, named[key], field, optional=bool(named.get("optional"))))
+    return found

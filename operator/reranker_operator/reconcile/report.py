@@ -1,0 +1,107 @@
+"""Report, second half: write the status, only where it changed, and say in an event what changed."""
+
+import datetime
+from collections.abc import Callable
+from typing import Any
+
+from reranker_operator.api import Condition, ConditionType, Identity
+from reranker_operator.api.conditions import Status
+from reranker_operator.api.resource import API_VERSION, KIND
+from reranker_operator.desired.metadata import RANKING, selector
+from reranker_operator.desired.service import endpoint
+from reranker_operator.kube import Kube
+from reranker_operator.kube.events import Recorder
+from reranker_operator.reconcile.conditions import Facts
+
+STATUS_MANAGER = "reranker-operator-status"
+"""An owner of its own, so that applying the status never takes the spec's fields along."""
+
+_SILENT = (ConditionType.AVAILABLE, ConditionType.STALLED)
+"""Said by Ready already."""
+
+
+def status_of(facts: Facts, made: list[Condition], previous: dict[str, Any]) -> dict[str, Any]:
+    """The whole status of a service that was acted upon, without conditions' times."""
+    service, deployment = facts.service, facts.deployment or {}
+    counts = deployment.get("status", {})
+    report = facts.verdict.report
+    model: dict[str, Any] = {"name": service.spec.model.served_name}
+    if report is not None and report.ok:
+        known = report.to_json()
+        model |= {
+            key: known[key] for key in ("digest", "architecture", "parameters", "dtype", "maxTokens") if key in known
+        }
+    elif facts.verdict.verified:
+        # The Job that said so may be gone, or be running again; what it found still holds for what is served.
+        model = {**(previous.get("model") or {}), **model}
+    return {
+        "replicas": counts.get("replicas", 0),
+        "readyReplicas": counts.get("readyReplicas", 0),
+        "selector": ",".join(f"{key}={value}" for key, value in selector(service, RANKING).items()),
+        "endpoint": endpoint(service),
+        "model": model,
+        **bare_status(service.generation, made),
+    }
+
+
+def bare_status(generation: int, made: list[Condition]) -> dict[str, Any]:
+    """The part of the status that every service has, accepted or not."""
+    return {
+        "observedGeneration": generation,
+        "conditions": [
+            {
+                "type": each.type.value,
+                "status": each.status.value,
+                "reason": each.reason.value,
+                "message": each.message,
+                "observedGeneration": generation,
+            }
+            for each in made
+        ],
+    }
+
+
+class Reporter:
+    """Writes statuses and events."""
+
+    def __init__(self, kube: Kube, recorder: Recorder, now: Callable[[], datetime.datetime]) -> None:
+        self._kube = kube
+        self._recorder = recorder
+        self._now = now
+
+    async def write(self, identity: Identity, status: dict[str, Any], previous: dict[str, Any]) -> None:
+        """Write `status` unless `previous` says the same; a condition's time moves only when its status does."""
+        before = {each["type"]: each for each in previous.get("conditions") or ()}
+        stamp = self._now().strftime("%Y-%m-%dT%H:%M:%SZ")
+        for each in status["conditions"]:
+            old = before.get(each["type"])
+            unmoved = old is not None and old["status"] == each["status"]
+            each["lastTransitionTime"] = old["lastTransitionTime"] if old is not None and unmoved else stamp
+        if status == previous:
+            return
+        document = {
+            "apiVersion": API_VERSION,
+            "kind": KIND,
+            "metadata": {"name": identity.name, "namespace": identity.namespace, "uid": identity.uid},
+            "status": status,
+        }
+        await self._kube.apply(document, manager=STATUS_MANAGER, subresource="status")
+        for each in status["conditions"]:
+            old = before.get(each["type"], {})
+            if each["type"] not in _SILENT and (old.get("status"), old.get("reason")) != (
+                each["status"],
+                each["reason"],
+            ):
+                await self._say(identity, each)
+
+    async def repaired(self, service: Identity, words: list[str]) -> None:
+        """Say what was put back."""
+        for each in words:
+            await self._recorder.record(service, "Repaired", each)
+
+    async def _say(self, service: Identity, condition: dict[str, Any]) -> None:
+        bad = condition["status"] == Status.FALSE.value and condition["type"] != ConditionType.PROGRESSING.value
+        reason = condition["reason"]
+        if condition["type"] == ConditionType.READY.value and bad:
+            return  # the condition that makes it so has an event of its own
+        await self._recorder.record(service, reason, f"{condition['type']}: {condition['message']}", warning=bad)

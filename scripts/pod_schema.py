@@ -1,0 +1,86 @@
+"""Make the trimmed copy of the API server's own schemas that the CRD passes through.
+
+`spec.pod`, `spec.resources` and `spec.server.env` hand values on to pods, so their schema is the one the API server
+publishes, of the oldest Kubernetes minor that is supported: fields newer than that server would be accepted by the
+CRD and then refused in the Deployment. Descriptions are dropped (a CRD over 256 KB cannot be applied client-side),
+list-map keys and int-or-string are kept. Where no Go is at hand, any server's `/openapi/v3/api/v1` does.
+
+    python scripts/pod_schema.py [OPENAPI.json]
+"""
+
+import argparse
+import json
+import pathlib
+import subprocess
+from typing import Any
+
+TARGET = pathlib.Path(__file__).parent.parent / "operator/reranker_operator/api/pod_schema.json"
+OLDEST = "v1.34.4"
+KINDS = (
+    "Affinity",
+    "EnvVar",
+    "PodSecurityContext",
+    "ResourceRequirements",
+    "Toleration",
+    "TopologySpreadConstraint",
+    "Volume",
+    "VolumeMount",
+)
+KEPT = (
+    "type",
+    "format",
+    "required",
+    "enum",
+    "nullable",
+    "x-kubernetes-list-type",
+    "x-kubernetes-list-map-keys",
+    "x-kubernetes-map-type",
+)
+INT_OR_STRING = {"anyOf": [{"type": "integer"}, {"type": "string"}], "x-kubernetes-int-or-string": True}
+QUANTITY = {
+    **INT_OR_STRING,
+    # The server's own pattern for quantities, so that a bad one is refused here and not in the Deployment.
+    "pattern": r"^(\+|-)?(([0-9]+(\.[0-9]*)?)|(\.[0-9]+))(([KMGTPE]i)|[numkMGTPE]|([eE](\+|-)?(([0-9]+(\.[0-9]*)?)|(\.[0-9]+))))?$",
+}
+
+
+def structural(schema: dict[str, Any], schemas: dict[str, Any]) -> dict[str, Any]:
+    """`schema` with every reference put in place and only what a structural CRD schema may hold."""
+    reference = schema.get("$ref") or next((part["$ref"] for part in schema.get("allOf", ()) if "$ref" in part), None)
+    if reference is not None:
+        name = reference.rsplit("/", 1)[1]
+        if name.endswith("resource.Quantity"):
+            return dict(QUANTITY)
+        if name.endswith("intstr.IntOrString"):
+            return dict(INT_OR_STRING)
+        return structural(schemas[name], schemas)
+    kept = {key: schema[key] for key in KEPT if key in schema}
+    if "properties" in schema:
+        kept["properties"] = {name: structural(value, schemas) for name, value in sorted(schema["properties"].items())}
+    if "items" in schema:
+        kept["items"] = structural(schema["items"], schemas)
+    if isinstance(schema.get("additionalProperties"), dict):
+        kept["additionalProperties"] = structural(schema["additionalProperties"], schemas)
+    return kept
+
+
+def published() -> pathlib.Path:
+    """The OpenAPI document inside the Go module of the oldest supported minor."""
+    found = subprocess.run(
+        ["go", "mod", "download", "-json", f"k8s.io/kubernetes@{OLDEST}"], check=True, capture_output=True, text=True
+    )
+    return pathlib.Path(json.loads(found.stdout)["Dir"]) / "api/openapi-spec/v3/api__v1_openapi.json"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("openapi", nargs="?", type=pathlib.Path, help="default: the Go module of the oldest minor")
+    source = parser.parse_args().openapi or published()
+    schemas = json.loads(source.read_text())["components"]["schemas"]
+    kinds = {kind: structural(schemas[f"io.k8s.api.core.v1.{kind}"], schemas) for kind in KINDS}
+    document = {"kubernetes": OLDEST, "kinds": kinds}
+    TARGET.write_text(json.dumps(document, indent=1, sort_keys=True) + "\n")
+
+
+if __name__ == "__main__":
+    main()
