@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 UV_VERSION := $(shell sed -n 's/^uv==\([^ ]*\).*/\1/p' requirements/dev.txt)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup requirements generate check format test demo cluster-up cluster-down bench clean
+.PHONY: help setup requirements generate format check test test-fast demo cluster-up cluster-down bench clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 22
@@ -25,3 +25,44 @@ requirements: ## recompile the pinned requirement files from pyproject.toml
 	@for extra in operator runtime dev; do \
 	  $(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
 	    --extra $$extra --output-file requirements/$$extra.txt pyproject.toml; done
+
+generate: setup ## everything that is made from the API types: the CRD and the golden files
+	@$(BIN)/reranker-operator crd --output crds
+	@$(BIN)/python -m pytest -q tests/golden --update-golden
+
+format: setup ## put the code into its one format
+	@$(BIN)/ruff check --quiet --fix . ; $(BIN)/ruff format --quiet .
+
+check: setup ## ruff, mypy strict, import-linter, generated files up to date
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check --quiet . || { echo "check: not in the project's format; run: make format"; exit 1; }
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+	@$(BIN)/reranker-operator crd | diff -u crds/reranking.dev_rerankerservices.yaml - \
+	  || { echo "check: crds/ does not match the API types; run: make generate"; exit 1; }
+
+LOCALKUBE := PYTHONPATH=tests/cluster $(BIN)/python -m localkube
+
+# The control plane is built in the background while the fast tiers run; the cluster tests wait for it.
+test: setup ## every tier: unit, golden, runtime, and cluster on a real control plane
+	@mkdir -p .cache
+	@$(LOCALKUBE) build >.cache/build.log 2>&1 & \
+	  $(BIN)/python -m pytest tests/unit tests/golden tests/runtime tests/cluster $(PYTEST_ARGS); status=$$?; wait; exit $$status
+
+test-fast: setup ## the tiers that need no cluster, in about a minute
+	@$(BIN)/python -m pytest tests/unit tests/golden tests/runtime $(PYTEST_ARGS)
+
+demo: setup ## from nothing to ranked passages on a real control plane (DEMO_KEEP=1 leaves it running)
+	@$(LOCALKUBE) demo
+
+cluster-up: setup ## a cluster with the operator that stays; prints how to use it
+	@$(LOCALKUBE) up
+
+cluster-down: setup ## end it
+	@$(LOCALKUBE) down
+
+bench: setup ## measure start-up, memory and time to the first ranking
+	@$(BIN)/python benchmarks/runtime_startup.py
+
+clean: cluster-down ## remove what these targets made
+	@rm -rf $(VENV) .cache

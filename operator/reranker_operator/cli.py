@@ -73,7 +73,7 @@ def render(file: Any, host_paths: tuple[str, ...], runtime_image: str) -> None:
         if problem := host_path_problem(service, host_paths):
             _fail(f"{file.name}: {KIND} {service.name}: {problem}")
         made += desired(service, Defaults(image=runtime_image)).objects()
-    click.echo(yaml.safe_dump_all(made, sort_keys=False, width=120), nl=False)
+    click.echo(yaml.dump_all(made, Dumper=_Plain, sort_keys=False, width=120), nl=False)
 
 
 @main.command()
@@ -90,6 +90,13 @@ def render(file: Any, host_paths: tuple[str, ...], runtime_image: str) -> None:
     show_default=True,
     envvar="POD_NAMESPACE",
     help="Namespace of the leader's Lease.",
+)
+@click.option(
+    "--lease-seconds",
+    type=click.IntRange(4, 300),
+    default=15,
+    show_default=True,
+    help="How long a leader that was killed holds back the next one.",
 )
 @click.option(
     "--metrics-port",
@@ -133,6 +140,13 @@ def run(**options: Any) -> None:
 
     options["defaults"] = Defaults(image=options.pop("runtime_image"))
     sys.exit(serve(Options(**options)))
+
+
+class _Plain(yaml.SafeDumper):
+    """Writes what several objects share in full, as people and `kubectl diff` expect it."""
+
+    def ignore_aliases(self, data: Any) -> bool:  # noqa: ARG002
+        return True
 
 
 def _fail(message: str) -> NoReturn:

@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-import os
 import signal
 import socket
 import sys
@@ -38,6 +37,7 @@ class Options:
 
     namespaces: Sequence[str]
     lease_namespace: str
+    lease_seconds: int
     metrics_port: int
     health_port: int
     workers: int
@@ -54,8 +54,7 @@ def serve(options: Options) -> int:
     try:
         return asyncio.run(_serve(options))
     except config.ConfigException as error:
-        where = os.environ.get("KUBECONFIG") or "~/.kube/config"
-        message = f"no way to reach a cluster: {error} (looked in the pod's ServiceAccount and in {where})"
+        message = f"no way to reach a cluster: {error}"
     except OSError as error:
         message = str(error)
     print(f"reranker-operator: {message}", file=sys.stderr)  # noqa: T201 the command line's own error
@@ -75,9 +74,10 @@ async def _serve(options: Options) -> int:
             exempt_managers=options.exempt_managers,
         )
         controller = Controller(reconciler, metrics, options.workers)
-        metrics.queue_depth.set_function(lambda: len(controller.queue))
+        metrics.queue_depth.set_function(controller.queue.depth)
         health = Health(controller.queue.oldest_wait)
-        election = Election(api, options.lease_namespace, f"{socket.gethostname()}_{uuid.uuid4()}")
+        identity = f"{socket.gethostname()}_{uuid.uuid4()}"
+        election = Election(api, options.lease_namespace, identity, options.lease_seconds)
         process = _Process(options, configuration, kube, controller, election, health, metrics)
         async with served(health, metrics, options.health_port, options.metrics_port):
             return await process.run()

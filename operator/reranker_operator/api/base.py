@@ -5,7 +5,7 @@ A rule is written once, as CEL for the API server and as the same predicate in P
 bad manifests to both and compares.
 """
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
@@ -59,14 +59,14 @@ def pod_value(kind: str) -> WithJsonSchema:
 def keyed_by(*names: str) -> tuple[AfterValidator, dict[str, Any]]:
     """A list whose entries differ in the fields `names`: the validator, and what the schema says of it."""
 
-    def key(entry: Any) -> Hashable:
-        return tuple(entry.get(name) if isinstance(entry, dict) else getattr(entry, name) for name in names)
+    def key(entry: Any) -> str:
+        return "/".join(str(entry.get(name) if isinstance(entry, dict) else getattr(entry, name)) for name in names)
 
     def check(entries: list[Any]) -> list[Any]:
-        seen: set[Hashable] = set()
+        seen: set[str] = set()
         for entry in entries:
             if key(entry) in seen:
-                raise ValueError(f"two entries have the same {' and '.join(names)}: {key(entry)}; keep one of them")
+                raise ValueError(f"two entries have the same {' and '.join(names)} {key(entry)}: keep one of them")
             seen.add(key(entry))
         return entries
 

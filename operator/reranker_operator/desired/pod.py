@@ -22,10 +22,9 @@ def ranking_pod(service: RerankerService, image: str) -> dict[str, Any]:
     resources = {part: values for part, values in spec.resources.items() if values}
     if gpus:
         resources["limits"] = {**resources.get("limits", {}), **gpus}
-    base = _container(service, image)
     server = {
         "name": "ranking",
-        **base,
+        **_container(service, image),
         "command": [contract.COMMAND, "serve"],
         "env": environment(service),
         "ports": [
@@ -38,14 +37,14 @@ def ranking_pod(service: RerankerService, image: str) -> dict[str, Any]:
         "livenessProbe": _probe(contract.LIVE_PATH, period=10, failures=6),
         "readinessProbe": _probe(contract.READY_PATH, period=2, failures=2),
         "volumeMounts": [
-            *base["volumeMounts"],
+            *_mounts(service),
             {"name": "shm", "mountPath": contract.WRITABLE["shm"]},
             *spec.pod.volume_mounts,
         ],
     }
     quick = {
         "name": "check-model",
-        **base,
+        **_container(service, image),
         "command": [contract.COMMAND, "verify", *_verify_flags(service, in_pod=True), model_path(service)],
         "resources": _VERIFY_RESOURCES,
     }
@@ -158,9 +157,6 @@ def _pod(service: RerankerService) -> dict[str, Any]:
 
 
 def _container(service: RerankerService, image: str) -> dict[str, Any]:
-    mounts: list[dict[str, Any]] = [{"name": "tmp", "mountPath": contract.WRITABLE["tmp"]}]
-    if service.spec.model.source.in_image is None:
-        mounts.append({"name": contract.MODEL_VOLUME, "mountPath": contract.MODEL_MOUNT, "readOnly": True})
     return {
         "image": image,
         "imagePullPolicy": service.spec.image.pull_policy.value,
@@ -172,8 +168,15 @@ def _container(service: RerankerService, image: str) -> dict[str, Any]:
             "readOnlyRootFilesystem": True,
             "capabilities": {"drop": ["ALL"]},
         },
-        "volumeMounts": mounts,
+        "volumeMounts": _mounts(service),
     }
+
+
+def _mounts(service: RerankerService) -> list[dict[str, Any]]:
+    mounts: list[dict[str, Any]] = [{"name": "tmp", "mountPath": contract.WRITABLE["tmp"]}]
+    if service.spec.model.source.in_image is None:
+        mounts.append({"name": contract.MODEL_VOLUME, "mountPath": contract.MODEL_MOUNT, "readOnly": True})
+    return mounts
 
 
 def _volumes(service: RerankerService) -> list[dict[str, Any]]:

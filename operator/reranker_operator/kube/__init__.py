@@ -1,6 +1,6 @@
 """Talking to the API server: untyped objects, server-side apply, events and the leader's lease."""
 
-from reranker_operator.kube.client import Kube, connect
+from reranker_operator.kube.client import Kube
 from reranker_operator.kube.errors import (
     ConflictError,
     ForbiddenError,
@@ -24,5 +24,4 @@ __all__ = [
     "ServerError",
     "ThrottledError",
     "UnreachableError",
-    "connect",
 ]

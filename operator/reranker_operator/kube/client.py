@@ -7,8 +7,8 @@ pool are used as they are.
 
 import json
 import os
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -107,17 +107,22 @@ class Kube:
 
 
 async def load_configuration() -> client.Configuration:
-    """Where the API server is and who we are: the pod's ServiceAccount in a cluster, else KUBECONFIG."""
+    """Where the API server is and who we are: the pod's ServiceAccount in a cluster, else KUBECONFIG.
+
+    Raises `ConfigException` where neither is there or usable.
+    """
     configuration = client.Configuration()
     if os.environ.get("KUBERNETES_SERVICE_HOST") and not os.environ.get("KUBECONFIG"):
         config.load_incluster_config(client_configuration=configuration)  # type: ignore[no-untyped-call]
-    else:
-        await config.load_kube_config(client_configuration=configuration)  # type: ignore[no-untyped-call]
+        return configuration
+    _require_kubeconfig()
+    await config.load_kube_config(client_configuration=configuration)  # type: ignore[no-untyped-call]
     return configuration
 
 
-@asynccontextmanager
-async def connect(configuration: client.Configuration, on_call: CallObserver | None = None) -> AsyncIterator[Kube]:
-    """A client over one connection pool, closed at the end."""
-    async with client.ApiClient(configuration) as api:
-        yield Kube(api, on_call) if on_call is not None else Kube(api)
+def _require_kubeconfig() -> None:
+    named = os.environ.get("KUBECONFIG") or "~/.kube/config"
+    if not any(Path(part).expanduser().is_file() for part in named.split(os.pathsep)):
+        raise config.ConfigException(
+            f"this is no pod with a ServiceAccount, and {named} does not exist; set KUBECONFIG"
+        )

@@ -18,9 +18,7 @@ from kubernetes.aio.leaderelection.leaderelectionrecord import LeaderElectionRec
 from kubernetes.aio.leaderelection.resourcelock.leaselock import LeaseLock
 
 LEASE_NAME = "reranker-operator"
-LEASE_SECONDS = 15
-RENEW_WITHIN_SECONDS = 10
-RETRY_SECONDS = 2
+ATTEMPT_SECONDS = 5.0
 
 _log = logging.getLogger(__name__)
 _Answer = TypeVar("_Answer")
@@ -50,7 +48,7 @@ class _Lock(LeaseLock):
 
     async def _attempt(self, call: Awaitable[_Answer], failed: Callable[[Exception], _Answer]) -> _Answer:
         try:
-            return await asyncio.wait_for(call, RENEW_WITHIN_SECONDS / 2)
+            return await asyncio.wait_for(call, ATTEMPT_SECONDS)
         except (TimeoutError, aiohttp.ClientError, OSError) as error:
             _log.warning("lease %s: the API server cannot be reached: %s", LEASE_NAME, error or type(error).__name__)
             return failed(error)
@@ -59,10 +57,12 @@ class _Lock(LeaseLock):
 class Election:
     """Runs for leader until it leads; `lost` ends when leadership is lost."""
 
-    def __init__(self, api: client.ApiClient, namespace: str, identity: str) -> None:
+    def __init__(self, api: client.ApiClient, namespace: str, identity: str, lease_seconds: int) -> None:
         self.leading = asyncio.Event()
         self._lock = _Lock(LEASE_NAME, namespace, identity, api)
-        config = Config(self._lock, LEASE_SECONDS, RENEW_WITHIN_SECONDS, RETRY_SECONDS, self._started, self._stopped)
+        # Renewal gives up well before the lease runs out, so that two never believe that they lead.
+        renew_within, retry = lease_seconds * 2 / 3, max(1.0, lease_seconds / 7.5)
+        config = Config(self._lock, lease_seconds, renew_within, retry, self._started, self._stopped)
         self._election = LeaderElection(config)
 
     async def run(self) -> None:
@@ -81,7 +81,7 @@ class Election:
         try:
             await self._lock.api_instance.replace_namespaced_lease(LEASE_NAME, self._lock.namespace, lease)
         except (client.ApiException, aiohttp.ClientError, OSError) as error:
-            _log.warning("lease %s: not given back, another operator waits %s s: %s", LEASE_NAME, LEASE_SECONDS, error)
+            _log.warning("lease %s: not given back, another operator waits until it runs out: %s", LEASE_NAME, error)
 
     async def _started(self) -> None:
         self.leading.set()

@@ -14,6 +14,8 @@ from reranker_operator.kube import ConflictError, Kind, Kube, RefusedError
 from reranker_operator.reconcile.foreign import removals
 
 _MAX_REMEMBERED = 100_000
+_ATOMIC = ("selector", "nodeSelector")
+"""Maps that the server takes whole: one more key in them is a change."""
 
 
 @dataclass
@@ -72,7 +74,10 @@ class Applier:
 def holds(live: Any, wanted: Any) -> bool:
     """Whether every field of `wanted` stands in `live`. Lists of named entries may hold more; others must be equal."""
     if isinstance(wanted, dict):
-        return isinstance(live, dict) and all(key in live and holds(live[key], value) for key, value in wanted.items())
+        return isinstance(live, dict) and all(
+            key in live and (live[key] == value if key in _ATOMIC else holds(live[key], value))
+            for key, value in wanted.items()
+        )
     if isinstance(wanted, list):
         if not isinstance(live, list):
             return False

@@ -32,9 +32,10 @@ class Facts:
         if self.deployment is None or template_hash(self.deployment) != self.wanted.template_hash:
             return False
         status = self.deployment.get("status", {})
-        seen = status.get("observedGeneration", 0) >= self.deployment["metadata"].get("generation", 0)
-        progressing = self._deployment_condition("Progressing")
-        return seen and progressing.get("reason") == "NewReplicaSetAvailable"
+        if status.get("observedGeneration", 0) < self.deployment["metadata"].get("generation", 0):
+            # Not yet seen: a change of the template if none of its pods is there, of the scale if no others are.
+            return bool(self.ready_pods) and len(self.current_pods) == len(self.observed.pods)
+        return self._deployment_condition("Progressing").get("reason") == "NewReplicaSetAvailable"
 
     @property
     def current_pods(self) -> list[dict[str, Any]]:

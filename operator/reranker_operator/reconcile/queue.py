@@ -3,6 +3,7 @@
 import asyncio
 import heapq
 import random
+import time
 from collections.abc import Callable, Hashable
 from typing import Generic, TypeVar
 
@@ -16,11 +17,13 @@ class KeyQueue(Generic[Key]):
     """Keys that are due, due later, or being worked on.
 
     A key added while it is worked on becomes due when that round is done: the round may have read before the change.
-    Times are seconds of `clock`, by default the event loop's.
+    Times are seconds of `clock`.
     """
 
-    def __init__(self, clock: Callable[[], float] | None = None, jitter: Callable[[], float] = random.random) -> None:
-        self._clock = clock or (lambda: asyncio.get_running_loop().time())
+    def __init__(
+        self, clock: Callable[[], float] = time.monotonic, jitter: Callable[[], float] = random.random
+    ) -> None:
+        self._clock = clock
         self._jitter = jitter
         self._due: dict[Key, float] = {}
         self._heap: list[tuple[float, int, Key]] = []
@@ -29,8 +32,10 @@ class KeyQueue(Generic[Key]):
         self._failures: dict[Key, int] = {}
         self._changed = asyncio.Event()
 
-    def __len__(self) -> int:
-        return len(self._due)
+    def depth(self) -> int:
+        """Number of keys that are due and not worked on."""
+        now = self._clock()
+        return sum(due <= now and key not in self._working for key, due in self._due.items())
 
     def add(self, key: Key, after: float = 0.0) -> None:
         """Make `key` due in `after` seconds, or earlier if it already is."""
@@ -76,7 +81,9 @@ class KeyQueue(Generic[Key]):
     def oldest_wait(self) -> float:
         """Seconds for which the longest-waiting due key has been due; 0 when none is."""
         now = self._clock()
-        return max((now - due for key, due in self._due.items() if key not in self._working), default=0.0)
+        return max(
+            (now - due for key, due in self._due.items() if due <= now and key not in self._working), default=0.0
+        )
 
     def _next_wait(self) -> float | None:
         while self._heap:

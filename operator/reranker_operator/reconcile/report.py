@@ -16,9 +16,6 @@ from reranker_operator.reconcile.conditions import Facts
 STATUS_MANAGER = "reranker-operator-status"
 """An owner of its own, so that applying the status never takes the spec's fields along."""
 
-_SILENT = (ConditionType.AVAILABLE, ConditionType.STALLED)
-"""Said by Ready already."""
-
 
 def status_of(facts: Facts, made: list[Condition], previous: dict[str, Any]) -> dict[str, Any]:
     """The whole status of a service that was acted upon, without conditions' times."""
@@ -87,11 +84,7 @@ class Reporter:
         }
         await self._kube.apply(document, manager=STATUS_MANAGER, subresource="status")
         for each in status["conditions"]:
-            old = before.get(each["type"], {})
-            if each["type"] not in _SILENT and (old.get("status"), old.get("reason")) != (
-                each["status"],
-                each["reason"],
-            ):
+            if _is_news(before.get(each["type"]), each):
                 await self._say(identity, each)
 
     async def repaired(self, service: Identity, words: list[str]) -> None:
@@ -101,7 +94,17 @@ class Reporter:
 
     async def _say(self, service: Identity, condition: dict[str, Any]) -> None:
         bad = condition["status"] == Status.FALSE.value and condition["type"] != ConditionType.PROGRESSING.value
-        reason = condition["reason"]
-        if condition["type"] == ConditionType.READY.value and bad:
-            return  # the condition that makes it so has an event of its own
-        await self._recorder.record(service, reason, f"{condition['type']}: {condition['message']}", warning=bad)
+        words = f"{condition['type']}: {condition['message']}"
+        await self._recorder.record(service, condition["reason"], words, warning=bad)
+
+
+def _is_news(old: dict[str, Any] | None, new: dict[str, Any]) -> bool:
+    """Whether a condition is worth an event: it changed, and no other condition tells the same."""
+    if old is not None and (old["status"], old["reason"]) == (new["status"], new["reason"]):
+        return False
+    kind, good = ConditionType(new["type"]), bool(new["status"] == Status.TRUE.value)
+    if kind in (ConditionType.AVAILABLE, ConditionType.STALLED):
+        return False  # Ready says it
+    if kind is ConditionType.READY or kind is ConditionType.PROGRESSING:
+        return good  # what stands in the way has an event of its own; an end of progress is Ready
+    return old is not None or not good  # that a new service is in order needs no saying

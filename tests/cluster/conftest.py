@@ -1,0 +1,51 @@
+"""Fixtures of the cluster tests: one cluster for the whole run, a namespace for each test, the operator."""
+
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from localkube.cluster import Cluster
+from localkube.operator_process import OperatorProcess
+from rerankers import Rerankers
+
+
+@pytest.fixture(scope="session")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """A control plane and two nodes: node-a with 2 GPUs, node-b with 1."""
+    with Cluster(tmp_path_factory.mktemp("cluster") / "state") as running:
+        yield running
+
+
+@pytest.fixture
+def namespace(cluster: Cluster) -> Iterator[str]:
+    """A namespace of the test's own; its deletion is not waited for."""
+    name = f"test-{uuid.uuid4().hex[:8]}"
+    cluster.create_namespace(name)
+    yield name
+    cluster.delete("v1", "Namespace", name)
+
+
+@pytest.fixture(scope="session")
+def operator(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[OperatorProcess]:
+    """The operator as a process of its own, with exactly the rights that the project ships.
+
+    Directories of the host are allowed below the folder that the tests write into.
+    """
+    # A short lease: tests that kill a leader wait for it to run out.
+    arguments = ["--allow-host-path", str(tmp_path_factory.getbasetemp()), "--lease-seconds", "8"]
+    with OperatorProcess(cluster, tmp_path_factory.mktemp("operator"), arguments=arguments) as running:
+        yield running
+
+
+@pytest.fixture
+def rerankers(cluster: Cluster, operator: OperatorProcess, namespace: str) -> Rerankers:
+    """The services of the test's own namespace, with an operator to see to them."""
+    return Rerankers(cluster, namespace)
+
+
+@pytest.fixture(scope="session")
+def repository() -> Path:
+    """The project's root folder."""
+    return Path(__file__).parents[2]

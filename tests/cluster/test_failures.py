@@ -1,0 +1,163 @@
+"""Whatever is wrong is named in a condition with its remedy, and the old pods go on serving."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from localkube.cluster import Cluster
+from rerankers import Json, Rerankers, spec_of
+
+
+def test_a_wrong_model_directory_is_known_while_the_old_pods_serve(rerankers: Rerankers) -> None:
+    rerankers.apply("docs")
+    rerankers.wait_ready("docs")
+    (old,) = rerankers.pods("docs")
+    template = rerankers.deployment("docs")["spec"]["template"]
+    rerankers.apply("docs", model={"source": {"inImage": {"path": "/models/nothing-here"}}})
+    refused = rerankers.wait_condition("docs", "ModelVerified", "False", "ModelRefused", generation=2)
+    assert "/models/nothing-here" in refused["message"]
+    stalled = rerankers.condition("docs", "Stalled")
+    assert (stalled["status"], stalled["reason"]) == ("True", "ModelRefused")
+    assert rerankers.condition("docs", "Ready")["status"] == "False"
+    assert "1 pod(s) of an earlier template go on serving" in rerankers.condition("docs", "Available")["message"]
+    assert rerankers.deployment("docs")["spec"]["template"] == template
+    assert [pod["metadata"]["uid"] for pod in rerankers.pods("docs")] == [old["metadata"]["uid"]]
+    assert len(rerankers.rank("docs", "q", ["a", "b"])["rankings"]) == 2
+    rerankers.wait_event("ModelRefused", "/models/nothing-here")
+
+    rerankers.apply("docs")
+    rerankers.wait_ready("docs", generation=3)
+    assert [pod["metadata"]["uid"] for pod in rerankers.pods("docs")] == [old["metadata"]["uid"]]
+
+
+def test_a_wrong_digest_is_refused_with_both_digests(rerankers: Rerankers) -> None:
+    model = {**spec_of()["model"], "digest": f"sha256:{'0' * 64}"}
+    rerankers.apply("docs", model=model)
+    refused = rerankers.wait_condition("docs", "ModelVerified", "False", "DigestMismatch")
+    assert "0" * 64 in refused["message"]
+    assert rerankers.small_model_digest() in refused["message"]
+    assert rerankers.pods("docs") == []
+    rerankers.apply("docs", model={**model, "digest": rerankers.small_model_digest()})
+    rerankers.wait_condition("docs", "ModelVerified", "True", generation=2)
+
+
+def test_a_missing_secret_is_named_and_waited_for(rerankers: Rerankers) -> None:
+    secret = {"secretKeyRef": {"name": "tokens", "key": "hub"}}
+    rerankers.apply("docs", server={"env": [{"name": "TOKEN", "valueFrom": secret}]})
+    missing = rerankers.wait_condition("docs", "ReferencesResolved", "False", "NotFound")
+    assert f"Secret tokens does not exist in namespace {rerankers.namespace}" in missing["message"]
+    assert "spec.server.env[TOKEN]" in missing["message"]
+    assert rerankers.jobs("docs") == []
+    kubectl, where = rerankers.cluster.kubectl, ("-n", rerankers.namespace)
+    kubectl(*where, "create", "secret", "generic", "tokens", "--from-literal=other=x")
+    rerankers.wait_status("docs", lambda found: "has no key hub" in json.dumps(found))
+    kubectl(*where, "patch", "secret", "tokens", "--patch", '{"stringData": {"hub": "y"}}')
+    rerankers.wait_condition("docs", "ReferencesResolved", "True")
+    rerankers.wait_job("docs")
+
+
+@pytest.mark.parametrize(
+    ("spec", "said"),
+    [
+        (
+            {"model": {"source": {"persistentVolumeClaim": {"claimName": "nowhere"}}}},
+            "PersistentVolumeClaim nowhere does not exist",
+        ),
+        ({"image": {"pullSecrets": [{"name": "nowhere"}]}}, "Secret nowhere does not exist"),
+        ({"pod": {"serviceAccountName": "nowhere"}}, "ServiceAccount nowhere does not exist"),
+        ({"pod": {"priorityClassName": "nowhere"}}, "PriorityClass nowhere does not exist (named"),
+        ({"pod": {"runtimeClassName": "nowhere"}}, "RuntimeClass nowhere does not exist (named"),
+        (
+            {"pod": {"volumes": [{"name": "x", "configMap": {"name": "nowhere"}}]}},
+            "ConfigMap nowhere does not exist",
+        ),
+    ],
+)
+def test_every_kind_of_missing_reference_is_named(rerankers: Rerankers, spec: Json, said: str) -> None:
+    rerankers.apply("docs", **spec)
+    assert said in rerankers.wait_condition("docs", "ReferencesResolved", "False", "NotFound")["message"]
+
+
+def test_pods_that_pod_security_refuses_are_named(rerankers: Rerankers, tmp_path: Path) -> None:
+    cluster, namespace = rerankers.cluster, rerankers.namespace
+    cluster.kubectl("label", "namespace", namespace, "pod-security.kubernetes.io/enforce=restricted")
+    rerankers.apply("docs", model={"source": {"hostPath": {"path": str(tmp_path)}}})
+    refused = rerankers.wait_condition("docs", "Progressing", "True", "PodCreationRefused")
+    assert "violates PodSecurity" in refused["message"]
+    assert "hostPath" in refused["message"]
+
+
+def test_pods_that_a_quota_refuses_are_named(rerankers: Rerankers) -> None:
+    rerankers.cluster.kubectl("-n", rerankers.namespace, "create", "quota", "none", "--hard=pods=0")
+    rerankers.apply("docs")
+    refused = rerankers.wait_condition("docs", "Progressing", "True", "PodCreationRefused")
+    assert "exceeded quota: none" in refused["message"]
+
+
+def test_scarce_gpus_are_named(rerankers: Rerankers) -> None:
+    rerankers.apply("docs", gpus=16)
+    waiting = rerankers.wait_condition("docs", "Progressing", "True", "Unschedulable")
+    assert "Insufficient nvidia.com/gpu" in waiting["message"]
+    ready = rerankers.wait_condition("docs", "Ready", "False", "Unschedulable")
+    assert "Insufficient nvidia.com/gpu" in ready["message"]
+
+
+def test_an_image_that_cannot_be_pulled_is_named(rerankers: Rerankers) -> None:
+    rerankers.apply("docs", image={"repository": "example/nowhere", "tag": "1"})
+    waiting = rerankers.wait_condition("docs", "Progressing", "True", "ImagePull")
+    assert "example/nowhere:1" in waiting["message"]
+
+
+def test_a_crash_is_named_with_its_last_words(rerankers: Rerankers) -> None:
+    rerankers.apply("docs", server={"env": [{"name": "RERANKER_DEVICE", "value": "abacus"}]})
+    crashing = rerankers.wait_condition("docs", "Progressing", "True", "Crashing")
+    assert "exit code 2" in crashing["message"]
+    assert "RERANKER_DEVICE=abacus" in crashing["message"]
+
+
+def test_a_host_path_is_refused_unless_allowed(rerankers: Rerankers) -> None:
+    rerankers.apply("docs", model={"source": {"hostPath": {"path": "/etc/secrets"}}})
+    refused = rerankers.wait_condition("docs", "Accepted", "False", "HostPathNotAllowed")
+    assert "--allow-host-path" in refused["message"]
+    assert rerankers.jobs("docs") == []
+
+
+def test_example_host_directory(rerankers: Rerankers, tmp_path: Path, repository: Path) -> None:
+    """The example with its directory moved to where a test may write."""
+    example = (repository / "examples/host-directory.yaml").read_text()
+    file = tmp_path / "example.yaml"
+    file.write_text(example.replace("/srv/models/", f"{tmp_path}/"))
+    tmp_path.chmod(0o755)
+    rerankers.put_model(tmp_path / "my-reranker")
+    rerankers.cluster.apply_file(file, namespace=rerankers.namespace)
+    rerankers.wait_ready("from-host")
+    assert len(rerankers.rank("from-host", "q", ["a", "b"])["rankings"]) == 2
+
+
+def test_a_field_that_the_server_refuses_in_a_child_is_told_in_its_words(rerankers: Rerankers) -> None:
+    """A toleration that the CRD's schema lets pass and the Deployment's validation does not."""
+    rerankers.apply("docs", pod={"tolerations": [{"key": "a", "operator": "Exists", "value": "b"}]})
+    refused = rerankers.wait_condition("docs", "Accepted", "False", "ChildRefused")
+    assert "value must be empty when `operator` is 'Exists'" in refused["message"]
+    rerankers.apply("docs", pod={})
+    rerankers.wait_condition("docs", "Accepted", "True", generation=2)
+
+
+def test_a_spec_written_by_another_version_is_left_alone(rerankers: Rerankers, cluster: Cluster) -> None:
+    crd = "rerankerservices.reranking.dev"
+    path = "/spec/versions/0/schema/openAPIV3Schema/properties/spec/properties/gpus/maximum"
+    cluster.kubectl(
+        "patch", "crd", crd, "--type=json", "--patch", json.dumps([{"op": "replace", "path": path, "value": 99}])
+    )
+    try:
+        cluster.kubectl(
+            "-n", rerankers.namespace, "apply", "-f", "-", stdin=json.dumps(rerankers.manifest("docs", gpus=99))
+        )
+        refused = rerankers.wait_condition("docs", "Accepted", "False", "Invalid")
+        assert "spec.gpus: Input should be less than or equal to 64" in refused["message"]
+        assert rerankers.jobs("docs") == []
+    finally:
+        cluster.kubectl(
+            "patch", "crd", crd, "--type=json", "--patch", json.dumps([{"op": "replace", "path": path, "value": 64}])
+        )

@@ -1,0 +1,136 @@
+"""Whoever edits or deletes a child, it is put back; what is none of ours is left alone."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from localkube.cluster import Cluster
+from localkube.operator_process import OperatorProcess
+from rerankers import Json, Rerankers
+
+
+@pytest.fixture(scope="module")
+def standing(cluster: Cluster, operator: OperatorProcess) -> Iterator[Rerankers]:
+    """One service that is ready: each test does one thing to it, and sees it put right."""
+    name = "test-repair"
+    cluster.create_namespace(name)
+    rerankers = Rerankers(cluster, name)
+    rerankers.apply("docs")
+    rerankers.wait_ready("docs")
+    yield rerankers
+    cluster.delete("v1", "Namespace", name)
+
+
+CHILDREN = [("Service", "v1"), ("ServiceAccount", "v1"), ("Deployment", "apps/v1")]
+
+
+@pytest.mark.parametrize(("kind", "version"), CHILDREN)
+def test_a_deleted_child_is_back_at_once(standing: Rerankers, kind: str, version: str) -> None:
+    old = standing.cluster.get(version, kind, "docs", standing.namespace)
+    assert old is not None
+    standing.cluster.delete(version, kind, "docs", standing.namespace)
+
+    def anew(item: Json) -> bool:
+        return bool(item["metadata"]["uid"] != old["metadata"]["uid"])
+
+    standing.cluster.wait(version, kind, "docs", anew, namespace=standing.namespace)
+    standing.wait_event("Repaired", f"{kind} docs was deleted")
+    standing.wait_ready("docs")
+
+
+def test_a_deleted_job_runs_again_and_leaves_the_pods_alone(standing: Rerankers) -> None:
+    standing.wait_ready("docs")
+    (pod,) = standing.pods("docs")
+    (job,) = standing.jobs("docs")
+    old = standing.cluster.get("batch/v1", "Job", job, standing.namespace)
+    assert old is not None
+    standing.cluster.delete("batch/v1", "Job", job, standing.namespace)
+
+    def done_again(item: Json) -> bool:
+        return item["metadata"]["uid"] != old["metadata"]["uid"] and item.get("status", {}).get("succeeded") == 1
+
+    standing.cluster.wait("batch/v1", "Job", job, done_again, namespace=standing.namespace)
+    standing.wait_ready("docs")
+    assert [each["metadata"]["uid"] for each in standing.pods("docs")] == [pod["metadata"]["uid"]]
+
+
+@pytest.mark.parametrize(
+    ("kind", "version", "patch", "path"),
+    [
+        ("Service", "v1", {"spec": {"selector": {"app": "other"}}}, ("spec", "selector")),
+        ("Service", "v1", {"metadata": {"labels": {"app.kubernetes.io/instance": "other"}}}, ("metadata", "labels")),
+        ("ServiceAccount", "v1", {"automountServiceAccountToken": True}, ("automountServiceAccountToken",)),
+        ("Service", "v1", {"metadata": {"ownerReferences": None}}, ("metadata", "ownerReferences")),
+        ("Deployment", "apps/v1", {"spec": {"replicas": 0}}, ("spec", "replicas")),
+        (
+            "Deployment",
+            "apps/v1",
+            {"metadata": {"annotations": {"reranking.dev/model-hash": "x"}}},
+            ("metadata", "annotations", "reranking.dev/model-hash"),
+        ),
+    ],
+)
+def test_an_edited_field_is_put_back(
+    standing: Rerankers, kind: str, version: str, patch: Json, path: tuple[str, ...]
+) -> None:
+    standing.wait_ready("docs")
+
+    def at(item: Json) -> object:
+        for part in path:
+            item = item.get(part, {})
+        return item
+
+    before = standing.cluster.get(version, kind, "docs", standing.namespace)
+    assert before is not None
+    edited = standing.cluster.merge(version, kind, "docs", patch, standing.namespace)
+    assert at(dict(edited)) != at(dict(before))
+
+    def repaired(item: Json) -> bool:
+        return at(item) == at(dict(before)) and int(item["metadata"]["resourceVersion"]) > int(
+            edited["metadata"]["resourceVersion"]
+        )
+
+    standing.cluster.wait(version, kind, "docs", repaired, namespace=standing.namespace)
+
+
+def test_an_edited_image_and_foreign_container_env_and_volume_go(standing: Rerankers) -> None:
+    standing.wait_ready("docs")
+    wanted = standing.deployment("docs")["spec"]["template"]["spec"]
+    kubectl, where = standing.cluster.kubectl, ("-n", standing.namespace)
+    kubectl(*where, "set", "image", "deployment/docs", "ranking=example/other:1")
+    kubectl(*where, "set", "env", "deployment/docs", "FOREIGN=1")
+    kubectl(
+        *where,
+        "patch",
+        "deployment/docs",
+        "--patch",
+        '{"spec": {"template": {"spec": {"containers": [{"name": "foreign", "image": "example/foreign:1"}],'
+        ' "volumes": [{"name": "foreign", "emptyDir": {}}]}}}}',
+    )
+    standing.wait_deployment("docs", lambda item: item["spec"]["template"]["spec"] == wanted)
+    standing.wait_event("Repaired", "Deployment docs")
+    standing.wait_ready("docs")
+
+
+def test_foreign_labels_annotations_and_the_restart_stamp_stay(standing: Rerankers) -> None:
+    standing.wait_ready("docs")
+    kubectl, where = standing.cluster.kubectl, ("-n", standing.namespace)
+    kubectl(*where, "label", "deployment/docs", "team=search")
+    (old,) = standing.pods("docs")
+    kubectl(*where, "rollout", "restart", "deployment/docs")
+    restarted = "kubectl.kubernetes.io/restartedAt"
+    standing.wait_pod_gone(old["metadata"]["name"])
+    standing.wait_ready("docs")
+    deployment = standing.deployment("docs")
+    assert deployment["metadata"]["labels"]["team"] == "search"
+    assert restarted in deployment["spec"]["template"]["metadata"]["annotations"]
+
+
+def test_somebody_elses_object_of_the_same_name_is_not_taken(rerankers: Rerankers) -> None:
+    service = {"metadata": {"name": "docs"}, "spec": {"ports": [{"port": 80}], "selector": {"app": "other"}}}
+    rerankers.cluster.apply({"apiVersion": "v1", "kind": "Service", **service}, namespace=rerankers.namespace)
+    rerankers.apply("docs")
+    refused = rerankers.wait_condition("docs", "Accepted", "False", "ChildRefused")
+    assert "Service docs exists and belongs to somebody else" in refused["message"]
+    assert rerankers.service("docs")["spec"]["selector"] == {"app": "other"}
+    assert rerankers.jobs("docs") == []

@@ -1,0 +1,77 @@
+"""Golden files: an input manifest and every object that `reranker-operator render` makes of it.
+
+After a change that is meant to change them: `make golden`, and read the diff.
+"""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+HERE = Path(__file__).parent
+OPERATOR = Path(sys.executable).with_name("reranker-operator")
+
+
+def render(file: Path, *flags: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([OPERATOR, "render", file, *flags], capture_output=True, text=True, check=False)
+
+
+@pytest.mark.parametrize("name", sorted(path.name for path in (HERE / "input").glob("*.yaml")))
+def test_render_makes_exactly_the_golden_objects(name: str, request: pytest.FixtureRequest) -> None:
+    golden = HERE / "output" / name
+    result = render(
+        HERE / "input" / name, "--allow-host-path", "/srv/models", "--runtime-image", "example/runtime:test"
+    )
+    assert result.returncode == 0, result.stderr
+    if request.config.getoption("--update-golden"):
+        golden.write_text(result.stdout)
+    assert list(yaml.safe_load_all(result.stdout)) == list(yaml.safe_load_all(golden.read_text()))
+
+
+def test_each_golden_output_has_an_input() -> None:
+    assert {path.name for path in (HERE / "output").iterdir()} == {path.name for path in (HERE / "input").iterdir()}
+
+
+@pytest.mark.parametrize("path", sorted((HERE / "refused").glob("*.yaml")), ids=lambda path: path.stem)
+def test_render_refuses_in_one_line_that_names_the_field(path: Path) -> None:
+    expected = path.read_text().splitlines()[0].removeprefix("# expect: ")
+    result = render(path)
+    assert (result.returncode, result.stdout) == (2, "")
+    assert len(result.stderr.splitlines()) == 1
+    assert expected in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("flags", "refused"),
+    [
+        ([], "allows hostPath sources not at all"),
+        (["--allow-host-path", "/srv/other"], "allows hostPath sources only below /srv/other"),
+        (["--allow-host-path", "/srv/mod"], "allows hostPath sources only below /srv/mod"),
+        (["--allow-host-path", "/srv/models"], None),
+    ],
+)
+def test_a_host_path_needs_an_allowed_prefix(flags: list[str], refused: str | None) -> None:
+    result = render(HERE / "input" / "host-path.yaml", *flags)
+    assert (refused is None) == (result.returncode == 0)
+    assert (refused or "") in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("kind: Secret\n", "holds no RerankerService"),
+        ("a: [1\n", "not YAML"),
+        ("", "holds no RerankerService"),
+        ("- just\n- a list\n", "holds no RerankerService"),
+        ("kind: RerankerService\n", "apiVersion: expected reranking.dev/v1alpha1, found None"),
+    ],
+)
+def test_a_file_that_is_no_manifest_is_one_line_and_exit_code_2(tmp_path: Path, text: str, said: str) -> None:
+    file = tmp_path / "file.yaml"
+    file.write_text(text)
+    result = render(file)
+    assert (result.returncode, result.stdout) == (2, "")
+    assert said in result.stderr
+    assert "Traceback" not in result.stderr
