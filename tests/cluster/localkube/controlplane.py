@@ -1,0 +1,174 @@
+"""Starts etcd, kube-apiserver, kube-controller-manager and kube-scheduler as processes on loopback addresses."""
+
+import secrets
+import ssl
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+
+from localkube.addresses import AddressPart
+from localkube.api import write_kubeconfig
+from localkube.pki import Authority, write_key, write_private
+from localkube.processes import Child, ProcessError, free_port, stop_all, wait_until
+from localkube.progress import Say, silent
+
+_HOST = "127.0.0.1"
+_ISSUER = "https://kubernetes.default.svc.cluster.local"
+_UNTHROTTLED = ("--kube-api-qps=500", "--kube-api-burst=1000")  # the defaults cost seconds at every start
+_START_SECONDS = 90.0
+_TRIES = 3  # a port found free may be taken by somebody else before it is listened on
+
+
+class ControlPlane:
+    """A running control plane in a folder; `admin` is a kubeconfig that may do everything."""
+
+    def __init__(
+        self,
+        binary: Path,
+        state: Path,
+        *,
+        addresses: AddressPart,
+        tethered: bool = True,
+        started: Callable[[], None] | None = None,
+    ) -> None:
+        self.binary = binary
+        self.state = state
+        self.addresses = addresses
+        self.tethered = tethered
+        self._started = started
+        self.admin = state / "admin.kubeconfig"
+        self.children: list[Child] = []
+        self.port = 0
+        self._certificates = state / "pki"
+        self.authority = Authority(self._certificates)
+        self._account_key = write_key(self._certificates / "service-accounts.key")
+
+    @property
+    def url(self) -> str:
+        """The API server's address."""
+        return f"https://{_HOST}:{self.port}"
+
+    def start(self, say: Say = silent) -> None:
+        """Start everything and wait until the API server says that it is ready. Raises ProcessError."""
+        for attempt in range(_TRIES):
+            try:
+                self._start(say)
+            except ProcessError as error:
+                self.stop()
+                if "address already in use" not in str(error) or attempt + 1 == _TRIES:
+                    raise
+                say("a port was taken meanwhile; starting the control plane again")
+            else:
+                return
+
+    def stop(self) -> None:
+        """End everything; etcd last."""
+        stop_all(self.children[1:])
+        stop_all(self.children[:1])
+        self.children = []
+
+    def child(self, name: str) -> Child:
+        """The process of a name such as `kube-scheduler`."""
+        return next(child for child in self.children if child.name == name)
+
+    def _start(self, say: Say) -> None:
+        self.port = free_port()
+        etcd = f"http://{_HOST}:{free_port()}"
+        tokens = {
+            "admin": ("system:masters", secrets.token_hex(24)),
+            "system:kube-controller-manager": ("", secrets.token_hex(24)),
+            "system:kube-scheduler": ("", secrets.token_hex(24)),
+        }
+        lines = [f"{token},{user},{user}{f',{group}' if group else ''}\n" for user, (group, token) in tokens.items()]
+        token_file = write_private(self._certificates / "tokens.csv", "".join(lines))
+        configs = {
+            user: write_kubeconfig(
+                self.state / f"{user.rpartition(':')[2]}.kubeconfig", self.url, self.authority.certificate, token
+            )
+            for user, (_, token) in tokens.items()
+        }
+        say("starting etcd, kube-apiserver, kube-controller-manager and kube-scheduler")
+        self._run("etcd", *self._etcd_flags(etcd))
+        self._run("kube-apiserver", *self._apiserver_flags(etcd, token_file))
+        self._wait_ready(tokens["admin"][1])
+        self._run(
+            "kube-controller-manager",
+            f"--kubeconfig={configs['system:kube-controller-manager']}",
+            "--use-service-account-credentials",
+            f"--service-account-private-key-file={self._account_key}",
+            f"--root-ca-file={self.authority.certificate}",
+            f"--bind-address={_HOST}",
+            "--secure-port=0",
+            "--leader-elect=false",
+            *_UNTHROTTLED,
+            "--controllers=*,-endpointslice-controller,-endpoints-controller",
+        )
+        self._run(
+            "kube-scheduler",
+            f"--kubeconfig={configs['system:kube-scheduler']}",
+            f"--bind-address={_HOST}",
+            "--secure-port=0",
+            "--leader-elect=false",
+            *_UNTHROTTLED,
+        )
+
+    def _run(self, program: str, *flags: str) -> None:
+        log = self.state / "logs" / f"{program}.log"
+        command = [str(self.binary), program, *flags]
+        self.children.append(Child(program, command, log, tethered=self.tethered))
+        if self._started:
+            self._started()
+
+    def _etcd_flags(self, client: str) -> list[str]:
+        peer = f"http://{_HOST}:{free_port()}"
+        return [
+            "--name=localkube",
+            f"--data-dir={self.state / 'etcd'}",
+            f"--listen-client-urls={client}",
+            f"--advertise-client-urls={client}",
+            f"--listen-peer-urls={peer}",
+            f"--initial-advertise-peer-urls={peer}",
+            f"--initial-cluster=localkube={peer}",
+            "--unsafe-no-fsync",
+            "--log-level=warn",
+        ]
+
+    def _apiserver_flags(self, etcd: str, tokens: Path) -> list[str]:
+        hosts = ["localhost", _HOST, self.addresses.first, "kubernetes", "kubernetes.default", "kubernetes.default.svc"]
+        certificate, key = self.authority.issue("kube-apiserver", hosts)
+        client_certificate, client_key = self.authority.issue("kubelet-client", [])
+        return [
+            f"--bind-address={_HOST}",
+            f"--external-hostname={_HOST}",
+            f"--secure-port={self.port}",
+            f"--tls-cert-file={certificate}",
+            f"--tls-private-key-file={key}",
+            f"--kubelet-certificate-authority={self.authority.certificate}",
+            f"--kubelet-client-certificate={client_certificate}",
+            f"--kubelet-client-key={client_key}",
+            f"--etcd-servers={etcd}",
+            f"--service-cluster-ip-range={self.addresses.network}",
+            "--endpoint-reconciler-type=none",
+            "--authorization-mode=RBAC",
+            f"--token-auth-file={tokens}",
+            f"--service-account-issuer={_ISSUER}",
+            f"--service-account-key-file={self._account_key}",
+            f"--service-account-signing-key-file={self._account_key}",
+            "--kubelet-preferred-address-types=InternalIP",
+            "--profiling=false",
+        ]
+
+    def _wait_ready(self, token: str) -> None:
+        context = ssl.create_default_context(cafile=str(self.authority.certificate))
+        request = urllib.request.Request(f"{self.url}/readyz", headers={"Authorization": f"Bearer {token}"})
+
+        def ready() -> bool:
+            try:
+                with urllib.request.urlopen(request, timeout=2, context=context) as answer:
+                    return bool(answer.status == 200)
+            except urllib.error.HTTPError as error:
+                failing = [line for line in error.read().decode().splitlines() if line.startswith("[-]")]
+                raise RuntimeError("; ".join(failing) or str(error)) from None
+
+        wait_until("the API server to be ready", ready, timeout=_START_SECONDS, watch=self.children)
