@@ -56,7 +56,9 @@ def test_installing_only_the_operator_does_not_bring_torch(operator_only: Path) 
 
 
 def test_the_runtime_without_its_extra_says_what_to_install(operator_only: Path) -> None:
-    started = subprocess.run([operator_only / "bin/reranker-runtime", "serve"], capture_output=True, text=True)
+    started = subprocess.run(
+        [operator_only / "bin/reranker-runtime", "serve", "--model", "/models/any"], capture_output=True, text=True
+    )
     assert started.returncode == 2
     assert "reranker-operator[runtime]" in started.stderr
     assert "Traceback" not in started.stderr

@@ -1,0 +1,1 @@
+"""Finding, checking and fingerprinting a model directory. Nothing here imports torch."""

@@ -1,0 +1,1 @@
+"""The doors: what speaks HTTP. Each route parses, asks the service, answers."""

@@ -1,0 +1,140 @@
+"""What /v1/ranking takes, leniently (NIM 1.x) and strictly (NIM 2.x), and how a wrong body is explained."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Final, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
+from pydantic_core import ErrorDetails
+
+from reranker_runtime.engine.tokenise import Truncate
+from reranker_runtime.errors import InvalidRequest
+
+SHOWN: Final = 3
+"""Faults named in one message; a body with 512 wrong passages has no room for all."""
+
+
+def _count(value: object) -> int | None:
+    # Clients send null, 0, "5" or nonsense in fields that NIM does not have; what is no count limits nothing.
+    try:
+        count = int(str(value))
+    except ValueError:
+        return None
+    return count if count > 0 else None
+
+
+Count = Annotated[int | None, BeforeValidator(_count)]
+
+
+class Query(BaseModel):
+    text: str
+
+
+class Passage(BaseModel):
+    text: str | None = None
+    image: Any = None
+
+
+class RankingRequest(BaseModel):
+    """NIM's request. top_n and top_k are not NIM's, but clients send them: they limit the answer."""
+
+    model: str | None = None
+    query: Query
+    passages: list[Passage]
+    truncate: Literal["NONE", "END"] | None = None
+    top_n: Count = None
+    top_k: Count = None
+
+    @classmethod
+    def openapi_schema(cls) -> dict[str, Any]:
+        """The body for the OpenAPI description, its parts in place."""
+        schema = cls.model_json_schema()
+        parts = schema.pop("$defs")
+        schema["properties"]["query"] = parts["Query"]
+        schema["properties"]["passages"]["items"] = parts["Passage"]
+        return schema
+
+    @property
+    def truncation(self) -> Truncate:
+        return Truncate(self.truncate or "NONE")
+
+    @property
+    def most(self) -> int | None:
+        """Rankings to answer with; None is all."""
+        return min((n for n in (self.top_n, self.top_k) if n is not None), default=None)
+
+
+class StrictQuery(Query):
+    model_config = ConfigDict(extra="forbid")
+
+
+class StrictPassage(Passage):
+    model_config = ConfigDict(extra="forbid")
+
+
+class StrictRequest(BaseModel):
+    """NIM 2.x: exactly its own fields."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    model: str | None = None
+    query: StrictQuery
+    passages: list[StrictPassage]
+    truncate: Literal["NONE", "END"] | None = None
+
+
+def parse(body: bytes, *, strict: bool, most: int) -> RankingRequest:
+    """The request, or an `InvalidRequest` that names every fault by its path."""
+    try:
+        if strict:
+            exact = StrictRequest.model_validate_json(body)
+            request = RankingRequest.model_construct(
+                model=exact.model, query=exact.query, passages=list(exact.passages), truncate=exact.truncate
+            )
+        else:
+            request = RankingRequest.model_validate_json(body)
+    except ValidationError as error:
+        raise _explain(error) from None
+    _check_passages(request.passages, most)
+    return request
+
+
+def _check_passages(passages: list[Passage], most: int) -> None:
+    if not passages:
+        raise InvalidRequest("passages: give at least one passage")
+    if len(passages) > most:
+        raise InvalidRequest(
+            f"passages: {len(passages)} given, at most {most} are allowed in one request; send them in several requests"
+        )
+    for number, passage in enumerate(passages):
+        if passage.image is not None:
+            raise InvalidRequest(
+                f"passages.{number}.image: this model ranks text only; send the passage's text, "
+                "or ask a model that sees images",
+                detail={"passage": number},
+            )
+        if passage.text is None:
+            raise InvalidRequest(f"passages.{number}.text: Field required", detail={"passage": number})
+
+
+def _explain(error: ValidationError) -> InvalidRequest:
+    faults = error.errors(include_url=False, include_input=False)
+    if faults[0]["type"] == "json_invalid":
+        return InvalidRequest(f"the body is not JSON: {faults[0]['msg'].removeprefix('Invalid JSON: ')}", status=400)
+    unknown = next((fault for fault in faults if fault["type"] == "extra_forbidden"), None)
+    if unknown is not None:
+        return InvalidRequest(f"{_path(unknown)}: unknown field, expected one of {_fields(unknown)}", status=400)
+    message = "; ".join(f"{_path(fault)}: {fault['msg']}" for fault in faults[:SHOWN])
+    if len(faults) > SHOWN:
+        message += f"; and {len(faults) - SHOWN} more"
+    return InvalidRequest(message)
+
+
+def _path(fault: ErrorDetails) -> str:
+    return ".".join(map(str, fault["loc"])) or "the body"
+
+
+def _fields(fault: ErrorDetails) -> str:
+    owners: dict[int, type[BaseModel]] = {1: StrictRequest, 2: StrictQuery, 3: StrictPassage}
+    owner = owners[len(fault["loc"])]
+    return ", ".join(owner.model_fields)

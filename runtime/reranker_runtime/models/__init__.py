@@ -1,0 +1,1 @@
+"""One file per model family. registry, blueprint, bert and sentence are the half that works without torch."""

@@ -1,0 +1,165 @@
+"""The server's life between start and stop: load in the background, warm up, rank, drain.
+
+Importable without torch: the port is open and answers health before torch is even imported.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+import time
+from collections.abc import Callable, Sequence
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any
+
+from reranker_runtime.artifacts.digest import check_digest, digest
+from reranker_runtime.engine.tokenise import Truncate
+from reranker_runtime.engine.worker import Worker
+from reranker_runtime.errors import ModelError, Reason, RerankerError, Unavailable
+from reranker_runtime.metrics import Metrics
+from reranker_runtime.models.blueprint import Blueprint
+from reranker_runtime.settings import Settings
+
+if TYPE_CHECKING:  # see the first lines
+    from reranker_runtime.engine.scorer import Scorer, Scores
+
+log = logging.getLogger(__name__)
+
+
+class Phase(StrEnum):
+    """Where the server is in its life; only READY answers rankings."""
+
+    LOADING = "loading"
+    WARMING_UP = "warming up"
+    READY = "ready"
+    FAILED = "failed"
+    STOPPING = "stopping"
+
+
+MESSAGES = {
+    Phase.LOADING: "the model is being loaded",
+    Phase.WARMING_UP: "the model is loaded and scores a warm-up ranking",
+    Phase.READY: "Service is ready.",
+    Phase.STOPPING: "the server is stopping; ask another replica",
+}
+
+
+class Service:
+    """One model being served. Everything here runs in the event loop, except `_load`."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings, self.metrics = settings, Metrics()
+        self.created = int(time.time())
+        self.phase, self.message = Phase.LOADING, MESSAGES[Phase.LOADING]
+        self.blueprint: Blueprint | None = None
+        self.scorer: Scorer | None = None
+        self.digest: str | None = None
+        self._worker: Worker | None = None
+        self._running = 0
+        self._idle = asyncio.Event()
+        self._idle.set()
+
+    def enter(self, phase: Phase, message: str = "") -> None:
+        """Move on; a server that is stopping does not become ready again."""
+        if self.phase in (Phase.STOPPING, Phase.FAILED):
+            return
+        self.phase, self.message = phase, message or MESSAGES[phase]
+        self.metrics.ready.set(phase is Phase.READY)
+
+    async def load(self) -> None:
+        """Load and warm up in a thread; raises `ModelError`, after saying so to those who ask for readiness."""
+        loop = asyncio.get_running_loop()
+        loaded: asyncio.Future[Scorer] = loop.create_future()
+        # A daemon thread and no executor: a stop must not wait until torch is imported.
+        threading.Thread(target=self._load, args=(loop, loaded), name="load", daemon=True).start()
+        try:
+            self.scorer = await loaded
+        except RerankerError as error:
+            self.enter(Phase.FAILED, error.message)
+            raise
+        self._worker = Worker(self.scorer, self.settings, self.metrics)
+        self.enter(Phase.READY)
+
+    def _load(self, loop: asyncio.AbstractEventLoop, loaded: asyncio.Future[Scorer]) -> None:
+        def tell(do: Callable[..., None], *args: Any) -> None:
+            def unless_over() -> None:
+                if not loaded.cancelled():
+                    do(*args)
+
+            try:
+                loop.call_soon_threadsafe(unless_over)
+            except RuntimeError:  # stopped while loading
+                log.debug("loaded after the end")
+
+        begin = time.monotonic()
+        try:
+            from reranker_runtime.models.registry import describe  # noqa: PLC0415 - cheap, and first: errors before torch
+
+            blueprint = self.blueprint = describe(self.settings.require_model())
+            blueprint.effective_limit(self.settings.max_tokens)
+            fingerprint = threading.Thread(target=self._fingerprint, args=(blueprint,), daemon=True)
+            if self.settings.model_digest:  # never load weights that are not the ones asked for
+                self._fingerprint(blueprint)
+                check_digest(blueprint.directory, self.settings.model_digest, self.digest or "")
+            else:
+                fingerprint.start()
+            from reranker_runtime.engine.scorer import Scorer  # noqa: PLC0415 - imports torch: seconds
+
+            scorer = Scorer(blueprint, self.settings)
+            tell(self.enter, Phase.WARMING_UP)
+            scorer.warm_up()
+            seconds = time.monotonic() - begin
+            log.info(
+                "ready after %.1f s: %s as %s on %s in %s, %d tokens a sequence",
+                seconds, blueprint.architecture, blueprint.family, scorer.device, scorer.dtype, scorer.limit,
+            )  # fmt: skip
+            tell(loaded.set_result, scorer)
+        except RerankerError as error:
+            tell(loaded.set_exception, error)
+        except Exception as error:  # a library's own failure is still one line for the person
+            log.debug("loading failed", exc_info=True)
+            problem = ModelError(
+                Reason.LOAD_FAILED,
+                f"cannot load the model in {self.settings.model_path}: {type(error).__name__}: {_first_line(error)}; "
+                "NIM_LOG_LEVEL=debug logs the details",
+            )
+            tell(loaded.set_exception, problem)
+
+    def _fingerprint(self, blueprint: Blueprint) -> None:
+        try:
+            self.digest = digest(blueprint.directory, blueprint.files)
+        except ModelError as error:
+            log.warning("no digest: %s", error)
+
+    async def rank(self, query: str, passages: Sequence[str], truncate: Truncate) -> Scores:
+        """One ranking, counted; raises `RequestError`."""
+        if self.phase is not Phase.READY or self._worker is None:
+            self.metrics.refused.labels("not_ready").inc()
+            raise Unavailable(f"not ready: {self.message}", cause=self.phase.value)
+        self._running += 1
+        self._idle.clear()
+        self.metrics.running.set(self._running)
+        try:
+            scores = await self._worker.rank(query, passages, truncate)
+        finally:
+            self._running -= 1
+            self.metrics.running.set(self._running)
+            if not self._running:
+                self._idle.set()
+        plan = scores.plan
+        self.metrics.passages.inc(len(plan.places))
+        self.metrics.request_passages.observe(len(plan.places))
+        self.metrics.tokens.inc(plan.tokens)
+        self.metrics.truncated.inc(plan.truncated)
+        self.metrics.emptied.inc(plan.emptied)
+        return scores
+
+    async def drain(self) -> None:
+        """Stop taking work; return when what runs is finished. `NIM_REQUEST_TIMEOUT_S` bounds the wait."""
+        self.enter(Phase.STOPPING)
+        await self._idle.wait()
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [""])[0]

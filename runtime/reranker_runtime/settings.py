@@ -1,0 +1,266 @@
+"""Every setting of the runtime in one typed class: NIM's environment variables of all generations, ours beside them.
+
+Several names may mean one setting, because NIM renamed its variables. Any one is taken; two that disagree are refused,
+since whichever won would surprise somebody. A flag on the command line wins over the environment.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any, Final, Self, cast
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
+from pydantic.fields import FieldInfo
+
+from reranker_runtime.artifacts.digest import FORM
+from reranker_runtime.errors import SettingsError
+
+
+@dataclass(frozen=True)
+class Env:
+    """The environment variables that mean a setting. `NAME#host` and `NAME#port` read one half of an address."""
+
+    names: tuple[str, ...]
+
+
+class Precision(StrEnum):
+    """The number type of the arithmetic; heads and norms accumulate in fp32 whatever is chosen."""
+
+    AUTO = "auto"
+    FP32 = "fp32"
+    BF16 = "bf16"
+    FP16 = "fp16"
+
+
+class Device(StrEnum):
+    """Where scoring runs."""
+
+    AUTO = "auto"
+    CPU = "cpu"
+    CUDA = "cuda"
+
+
+class LogLevel(StrEnum):
+    """How much is logged."""
+
+    DEBUG = "debug"
+    INFO = "info"
+    WARNING = "warning"
+    ERROR = "error"
+
+
+PRECISIONS: Final = {"float32": "fp32", "bfloat16": "bf16", "float16": "fp16"}
+LEVELS: Final = {"trace": "debug", "default": "info", "warn": "warning", "critical": "error", "fatal": "error"}
+FORMATS: Final = {"json": True, "jsonl": True, "text": False, "plain": False, "console": False, "pretty": False}
+
+
+def _precision(value: object) -> object:
+    name = str(value).strip().lower()
+    if name == "fp8":
+        raise ValueError("fp8 is not supported yet; use auto, bf16, fp16 or fp32")
+    return PRECISIONS.get(name, name)
+
+
+def _level(value: object) -> object:
+    # RUST_LOG may hold directives per module, "info,hyper=warn": the bare one is the level.
+    bare = [part.strip().lower() for part in str(value).split(",") if "=" not in part]
+    name = bare[0] if bare else "info"
+    return LEVELS.get(name, name)
+
+
+def _json_format(value: object) -> object:
+    return FORMATS.get(str(value).strip().lower(), value)
+
+
+def _digest(value: object) -> object:
+    if value and not FORM.fullmatch(str(value)):
+        raise ValueError("a digest is sha256: and 64 hexadecimal digits, as `reranker-runtime verify DIR` prints it")
+    return value
+
+
+def _names(value: object) -> object:
+    return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+
+ADDRESS: Final = re.compile(r"(?P<host>\[[^\]]*\]|[^:]*)(:(?P<port>[^:]*))?")
+Port = Annotated[int, Field(ge=1, le=65535)]
+
+
+class Settings(BaseModel):
+    """What `reranker-runtime serve` can be told. Names in `Env` are the variables, oldest generation last."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+
+    model_path: Annotated[Path | None, Env(("NIM_MODEL_PATH", "NIM_ENGINE_MODEL_PATH"))] = Field(
+        None, description="The model directory: config.json, tokenizer.json and *.safetensors. Required."
+    )
+    served_names: Annotated[tuple[str, ...], BeforeValidator(_names), Env(("NIM_SERVED_MODEL_NAME",))] = Field(
+        (), description="Names that clients may ask for, separated by commas; the first is the one reported."
+    )
+    model_name: Annotated[str, Env(("NIM_MODEL_NAME", "NIM_ENGINE_MODEL_NAME"))] = Field(
+        "", description="The name where no served name is given; without either it is the directory's name."
+    )
+    host: Annotated[str, Env(("NIM_BIND_ADDR#host", "NIM_SERVER_BIND_ADDR#host"))] = Field(
+        "0.0.0.0", description="The address to listen on, as HOST or HOST:PORT."
+    )
+    port: Annotated[
+        Port, Env(("NIM_HTTP_API_PORT", "NIM_SERVER_PORT", "NIM_BIND_ADDR#port", "NIM_SERVER_BIND_ADDR#port"))
+    ] = Field(8000, description="The API port.")
+    internal_port: Annotated[int, Env(("RERANKER_INTERNAL_PORT",))] = Field(
+        8002, ge=0, le=65535, description="Health and metrics over plain HTTP, for probes and monitoring; 0 is off."
+    )
+    tls_cert: Annotated[Path | None, Env(("NIM_TLS_CERT_PATH",))] = Field(
+        None, description="PEM certificate chain for the API port; needs the key too."
+    )
+    tls_key: Annotated[Path | None, Env(("NIM_TLS_KEY_PATH",))] = Field(None, description="PEM key of the certificate.")
+    precision: Annotated[Precision, BeforeValidator(_precision), Env(("NIM_PRECISION",))] = Field(
+        Precision.AUTO,
+        description="auto takes what the hardware is good at: bf16 where it is native, else fp16 or fp32.",
+    )
+    device: Annotated[Device, Env(("RERANKER_DEVICE",))] = Field(
+        Device.AUTO, description="auto takes the GPU where there is one."
+    )
+    max_tokens: Annotated[int | None, Env(("NIM_PIPELINE_MAX_SEQ_LEN",))] = Field(
+        None, ge=1, description="Tokens of one sequence, special tokens included; at most the model's own limit."
+    )
+    max_rows: Annotated[int | None, Env(("NIM_PIPELINE_MAX_BATCH_SIZE",))] = Field(
+        None, ge=1, description="Sequences scored at once; without it only the token budget bounds a batch."
+    )
+    batch_tokens: Annotated[int | None, Env(("RERANKER_BATCH_TOKENS",))] = Field(
+        None, ge=1, le=1_048_576, description="Tokens scored at once; without it, what suits the device."
+    )
+    tokenizers: Annotated[int, Env(("NIM_NUM_TOKENIZERS",))] = Field(
+        2, ge=1, le=64, description="Requests tokenised at the same time."
+    )
+    model_digest: Annotated[str, BeforeValidator(_digest), Env(("RERANKER_MODEL_DIGEST",))] = Field(
+        "", description="Refuse to serve any other weights."
+    )
+    max_passages: Annotated[int, Env(("RERANKER_MAX_PASSAGES",))] = Field(
+        512, ge=1, le=100_000, description="Passages in one request."
+    )
+    max_body_bytes: Annotated[int, Env(("RERANKER_MAX_BODY_BYTES",))] = Field(
+        67_108_864, ge=1024, description="Bytes of one request's body; more is answered 413."
+    )
+    max_queue: Annotated[int, Env(("NIM_MAX_QUEUE_SIZE", "NIM_SERVER_MAX_QUEUE_SIZE"))] = Field(
+        1024, ge=1, description="Requests that may wait; one more is answered 503."
+    )
+    max_queue_seconds: Annotated[float, Env(("RERANKER_MAX_QUEUE_SECONDS",))] = Field(
+        30.0, gt=0, description="A request that has waited this long unstarted is answered 503."
+    )
+    request_timeout: Annotated[float, Env(("NIM_REQUEST_TIMEOUT_S", "NIM_SERVER_REQUEST_TIMEOUT_S"))] = Field(
+        120.0, gt=0, description="Seconds after which a request is given up and answered 504."
+    )
+    strict_json: Annotated[bool, Env(("RERANKER_STRICT_JSON",))] = Field(
+        default=False, description="Refuse unknown fields with 400, as NIM 2.x does."
+    )
+    revision: Annotated[str, Env(("RERANKER_REVISION",))] = Field(
+        "", pattern=r"^[\x21-\x7e]*$", max_length=253, description="Sent back as X-Reranker-Revision."
+    )
+    log_level: Annotated[LogLevel, BeforeValidator(_level), Env(("NIM_LOG_LEVEL", "RUST_LOG"))] = Field(
+        LogLevel.INFO, description="debug, info, warning or error."
+    )
+    json_logs: Annotated[bool, BeforeValidator(_json_format), Env(("NIM_JSONL_LOGGING", "LOG_FORMAT"))] = Field(
+        default=False, description="Log JSON, one object a line."
+    )
+
+    @model_validator(mode="after")
+    def _check_together(self) -> Self:
+        if (self.tls_cert is None) != (self.tls_key is None):
+            raise ValueError("NIM_TLS_CERT_PATH and NIM_TLS_KEY_PATH belong together: give both or neither")
+        if self.port == self.internal_port:
+            raise ValueError(
+                f"NIM_HTTP_API_PORT and RERANKER_INTERNAL_PORT are both {self.port}: give them different ports"
+            )
+        return self
+
+    def require_model(self) -> Path:
+        """The model directory, or the error that says how to name one."""
+        if self.model_path is None:
+            raise SettingsError("no model directory: set NIM_MODEL_PATH, or give --model DIRECTORY")
+        return self.model_path
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What clients may ask for; never empty."""
+        if self.served_names or self.model_name:
+            return self.served_names or (self.model_name,)
+        path = self.require_model()
+        return (path.name or path.resolve().name or "model",)
+
+
+IGNORED: Final = {
+    "NIM_CACHE_PATH": "nothing is cached on disk",
+    "NIM_MODEL_DOWNLOAD_PROVIDER": "nothing is downloaded",
+    "NIM_ENABLE_OTEL": "traces are not written yet",
+}
+"""NIM's variables that are understood and do nothing here."""
+
+
+def read_settings(environ: Mapping[str, str], **flags: Any) -> Settings:
+    """Settings from the environment, then flags (None: not given). Raises `SettingsError` naming the variable."""
+    values: dict[str, Any] = {}
+    for name, field in Settings.model_fields.items():
+        given = {variable: _validate(field, variable, raw, environ) for variable, raw in _given(field, environ)}
+        if len(set(map(repr, given.values()))) > 1:
+            listed = " and ".join(f"{variable.split('#')[0]}={environ[variable.split('#')[0]]}" for variable in given)
+            raise SettingsError(f"{listed} mean the same setting and disagree: keep one of them")
+        if given:
+            values[name] = next(iter(given.values()))
+    values |= {name: value for name, value in flags.items() if value is not None}
+    try:
+        return Settings(**values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        culprit = Settings.model_fields.get(str(first["loc"][0])) if first["loc"] else None
+        where = f"{_variables(culprit)[0].partition('#')[0]}: " if culprit else ""
+        raise SettingsError(where + first["msg"].removeprefix("Value error, ")) from None
+
+
+def unknown_variables(environ: Mapping[str, str]) -> list[str]:
+    """Variables with our prefixes that mean nothing here: a slip of the pen, or a NIM feature this runtime lacks."""
+    known = set(IGNORED) | {
+        variable.split("#")[0] for field in Settings.model_fields.values() for variable in _variables(field)
+    }
+    return sorted(
+        name
+        for name, value in environ.items()
+        if name.startswith(("NIM_", "RERANKER_")) and name not in known and not _is_service_link(name, value)
+    )
+
+
+def _variables(field: FieldInfo) -> tuple[str, ...]:
+    return next((item.names for item in field.metadata if isinstance(item, Env)), ())
+
+
+def _is_service_link(name: str, value: str) -> bool:
+    # Kubernetes gives every container NAME_PORT=tcp://..., NAME_SERVICE_HOST=... for each Service of the namespace;
+    # a Service called reranker-internal would otherwise become our RERANKER_INTERNAL_PORT.
+    return value.startswith(("tcp://", "udp://", "sctp://")) or re.search(
+        r"_SERVICE_(HOST|PORT)(_\w+)?$|_PORT_\d+_(TCP|UDP|SCTP)(_(ADDR|PORT|PROTO))?$", name
+    ) is not None  # fmt: skip
+
+
+def _given(field: FieldInfo, environ: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    for variable in _variables(field):
+        name, _, half = variable.partition("#")
+        raw = environ.get(name, "").strip()
+        if half and raw:
+            parts = ADDRESS.fullmatch(raw)  # none: an IPv6 address without brackets, hence without a port
+            raw = (parts[half] or "").strip("[]") if parts else (raw if half == "host" else "")
+        if raw and not _is_service_link(name, raw):  # an empty variable is one that was not set
+            yield variable, raw
+
+
+def _validate(field: FieldInfo, variable: str, raw: str, environ: Mapping[str, str]) -> Any:
+    adapter: TypeAdapter[Any] = TypeAdapter(cast("Any", Annotated[field.annotation, *field.metadata]))
+    try:
+        return adapter.validate_python(raw)
+    except ValidationError as error:
+        message = error.errors()[0]["msg"].removeprefix("Value error, ")
+        name = variable.partition("#")[0]
+        shown = environ[name] if environ[name].isprintable() else repr(environ[name])
+        raise SettingsError(f"{name}={shown} cannot be honoured: {message}. {field.description}") from None

@@ -1,0 +1,298 @@
+"""verify and rank as a person or a pod uses them."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from click.testing import CliRunner
+from safetensors.torch import load_file, save_file
+
+from reranker_runtime.cli import main
+
+PASSAGES = ["w1 w2", "w3", "w4 w5 w6"]
+
+
+def test_verify_reports_what_is_there(models: Any, run: Any, tmp_path: Path) -> None:
+    report = tmp_path / "termination-log"
+    done = run("verify", "--report", report, models.bert)
+    assert done.returncode == 0
+    assert done.stderr == ""
+    assert report.read_text() == done.stdout
+    said = json.loads(done.stdout)
+    assert said.pop("digest").startswith("sha256:")
+    assert said.pop("parameters") > 100_000
+    assert said.pop("bytes") > 400_000
+    assert said == {
+        "ok": True,
+        "architecture": "BertForSequenceClassification",
+        "family": "cross-encoder",
+        "dtype": "float32",
+        "maxTokens": 514,
+        "files": 4,
+    }
+    assert list(json.loads(done.stdout))[:2] == ["ok", "digest"]
+
+
+def test_the_digest_is_what_sha256sum_gives(models: Any, run: Any) -> None:
+    for directory in (models.sharded, models.sentence("cls")):
+        files = [p.relative_to(directory) for p in directory.rglob("*") if p.is_file()]
+        script = "sha256sum " + " ".join(map(str, files)) + " | LC_ALL=C sort -k2 | sha256sum"
+        by_hand = subprocess.run(script, shell=True, cwd=directory, capture_output=True, text=True, check=True)
+        said = json.loads(run("verify", directory).stdout)
+        assert said["digest"] == "sha256:" + by_hand.stdout.split()[0]
+        assert said["files"] == len(files)
+        good = run("verify", "--digest", said["digest"], directory)
+        assert good.returncode == 0
+
+
+def test_another_digest_is_refused_with_both(models: Any, run: Any) -> None:
+    other = "sha256:" + "1" * 64
+    done = run("verify", "--digest", other, models.bert)
+    assert done.returncode == 2
+    said = json.loads(done.stdout)
+    actual = json.loads(run("verify", models.bert).stdout)["digest"]
+    assert said["reason"] == "DigestMismatch"
+    assert other in said["message"]
+    assert actual in said["message"]
+
+
+def test_quick_reports_no_digest_and_takes_none(models: Any, run: Any) -> None:
+    assert "digest" not in json.loads(run("verify", "--quick", models.bert).stdout)
+    for wrong in (["--quick", "--digest", "sha256:" + "1" * 64], ["--digest", "abc"]):
+        done = run("verify", *wrong, models.bert)
+        assert done.returncode == 2
+        assert len(done.stderr.splitlines()) == 1
+
+
+def test_verify_imports_neither_torch_nor_the_server(models: Any) -> None:
+    listed = (
+        "import sys\nfrom reranker_runtime.cli import main\n"
+        "try:\n    main()\nfinally:\n    print(*sys.modules, file=sys.stderr)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", listed, "verify", str(models.bert)], capture_output=True, text=True, check=True
+    )
+    heavy = {"torch", "transformers", "numpy", "starlette", "uvicorn", "tokenizers", "pydantic", "safetensors", "rich"}
+    assert heavy.isdisjoint(done.stderr.split())
+    assert json.loads(done.stdout)["ok"] is True
+
+
+def edit(file: str, **values: Any) -> Callable[[Path], None]:
+    """A change to a JSON file: a value of None takes the key away."""
+
+    def change(directory: Path) -> None:
+        path = directory / file
+        content = json.loads(path.read_text()) | values
+        path.write_text(json.dumps({key: value for key, value in content.items() if value is not None}))
+
+    return change
+
+
+def put(file: str, content: bytes) -> Callable[[Path], None]:
+    def change(directory: Path) -> None:
+        (directory / file).parent.mkdir(exist_ok=True)
+        (directory / file).write_bytes(content)
+
+    return change
+
+
+def drop(file: str) -> Callable[[Path], None]:
+    return lambda directory: (directory / file).unlink()
+
+
+def cut(file: str, size: int) -> Callable[[Path], None]:
+    def change(directory: Path) -> None:
+        content = (directory / file).read_bytes()
+        (directory / file).write_bytes(content[:size])
+
+    return change
+
+
+def rename_tensor(old: str, new: str) -> Callable[[Path], None]:
+    def change(directory: Path) -> None:
+        path = directory / "model.safetensors"
+        path.write_bytes(path.read_bytes().replace(old.encode(), new.encode(), 1))
+
+    return change
+
+
+def first_shard(change: Callable[[str], Callable[[Path], None]]) -> Callable[[Path], None]:
+    def find(directory: Path) -> None:
+        change(min(p.name for p in directory.glob("*.safetensors")))(directory)
+
+    return find
+
+
+REFUSALS = [
+    ("bert", put("pytorch_model.bin", b"x"), "PickleFound", "pytorch_model.bin"),
+    ("bert", put("old/model.PT", b"x"), "PickleFound", "old/model.PT"),
+    ("bert", put("a.pth", b""), "PickleFound", "a.pth"),
+    ("bert", put("a.ckpt", b""), "PickleFound", "a.ckpt"),
+    ("bert", put("a.pkl", b""), "PickleFound", "safetensors"),
+    ("bert", drop("config.json"), "ConfigMissing", "config.json"),
+    ("bert", put("config.json", b"{"), "ConfigInvalid", "config.json"),
+    ("bert", put("config.json", b"[]"), "ConfigInvalid", "config.json"),
+    ("bert", edit("config.json", architectures=["GPT2Model"]), "ArchitectureUnknown", "GPT2Model"),
+    ("bert", edit("config.json", architectures=None), "ConfigInvalid", "architectures"),
+    ("bert", edit("config.json", architectures=["BertModel"]), "VariantUnsupported", "modules.json"),
+    ("bert", edit("config.json", hidden_size="wide"), "ConfigInvalid", "hidden_size"),
+    ("bert", edit("config.json", num_attention_heads=5), "ConfigInvalid", "num_attention_heads"),
+    ("bert", edit("config.json", hidden_act="mish"), "VariantUnsupported", "mish"),
+    ("bert", edit("config.json", position_embedding_type="relative_key"), "VariantUnsupported", "relative_key"),
+    ("bert", edit("config.json", intermediate_size=129), "TensorMismatch", "intermediate.dense"),
+    ("bert", edit("config.json", num_hidden_layers=3), "TensorMissing", "encoder.layer.2"),
+    ("bert", rename_tensor("classifier.bias", "classifier.bios"), "TensorMissing", "classifier.bias"),
+    ("bert", edit("config.json", vocab_size=20), "TokenizerInvalid", "vocab_size 20"),
+    ("bert", drop("tokenizer.json"), "TokenizerMissing", "save_pretrained"),
+    ("bert", put("tokenizer.json", b"{}"), "TokenizerInvalid", "tokenizer.json"),
+    ("bert", put("tokenizer.json", b"no"), "TokenizerInvalid", "tokenizer.json"),
+    ("bert", drop("model.safetensors"), "WeightsMissing", "model.safetensors"),
+    ("bert", cut("model.safetensors", 100_000), "ShardTruncated", "model.safetensors"),
+    ("bert", cut("model.safetensors", 100), "ShardTruncated", "model.safetensors"),
+    ("bert", cut("model.safetensors", 0), "ShardTruncated", "0 bytes"),
+    ("bert", put("model.safetensors", b"\x80\x04" * 4000), "ShardInvalid", "model.safetensors"),
+    ("bert", put("model.safetensors", (2).to_bytes(8, "little") + b"{}"), "TensorMissing", "word_embeddings"),
+    ("bert", put("model.safetensors", (2).to_bytes(8, "little") + b"{}x"), "ShardInvalid", "1 bytes follow"),
+    ("bert", put("modules.json", b'[{"type": "x.Transformer"}, {"type": "x.Dense"}]'), "VariantUnsupported", "Dense"),
+    ("sharded", first_shard(drop), "ShardMissing", "-00001-of-"),
+    ("sharded", first_shard(lambda file: cut(file, 20_000)), "ShardTruncated", "-00001-of-"),
+    ("sharded", drop("model.safetensors.index.json"), "ShardMissing", "index"),
+    ("sharded", edit("model.safetensors.index.json", weight_map={"a": "../b.safetensors"}), "ConfigInvalid", "../b"),
+    ("sharded", edit("model.safetensors.index.json", weight_map=None), "ConfigInvalid", "weight_map"),
+    ("mean", drop("1_Pooling/config.json"), "ConfigMissing", "1_Pooling"),
+    ("mean", edit("1_Pooling/config.json", pooling_mode_max_tokens=True), "VariantUnsupported", "mean"),
+    ("mean", edit("1_Pooling/config.json", pooling_mode="lasttoken"), "VariantUnsupported", "lasttoken"),
+    ("mean", put("modules.json", b"{}"), "ConfigInvalid", "modules.json"),
+    (
+        "mean",
+        put("config_sentence_transformers.json", b'{"similarity_fn_name": "euclidean"}'),
+        "VariantUnsupported",
+        "eu",
+    ),
+]
+
+
+@pytest.mark.parametrize("number", range(len(REFUSALS)), ids=lambda n: f"{REFUSALS[n][2]}-{REFUSALS[n][3]}")
+def test_verify_refuses(models: Any, number: int) -> None:
+    """In this process, through the command itself: forty interpreters would say the same more slowly."""
+
+    kind, change, reason, named = REFUSALS[number]
+    source = models.sentence(kind) if kind == "mean" else getattr(models, kind)
+    directory = models.copy(source, f"refused-{number}")
+    change(directory)
+    done = CliRunner().invoke(main, ["verify", "--quick", str(directory)])
+    said = json.loads(done.stdout)
+    assert done.exit_code == 2
+    assert (said["ok"], said["reason"]) == (False, reason)
+    assert named in said["message"]
+    assert len(done.stdout.splitlines()) == 1
+    assert len(done.stdout) < 4096
+
+
+def test_a_classifier_with_labels_is_no_reranker(models: Any, run: Any) -> None:
+
+    directory = models.copy(models.bert, "labels")
+    weights = load_file(directory / "model.safetensors")
+    weights["classifier.weight"], weights["classifier.bias"] = torch.zeros(3, 64), torch.zeros(3)
+    save_file(weights, directory / "model.safetensors")
+    said = json.loads(run("verify", directory).stdout)
+    assert said["reason"] == "VariantUnsupported"
+    assert "3 labels" in said["message"]
+
+
+def test_verify_says_where_it_looked(run: Any, tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.touch()
+    for path in (tmp_path / "nowhere", file):
+        done = run("verify", path)
+        assert done.returncode == 2
+        said = json.loads(done.stdout)
+        assert said["reason"] == "DirectoryMissing"
+        assert str(path) in said["message"]
+
+
+def test_scores_that_are_no_numbers_are_an_error(models: Any, run: Any, start: Any) -> None:
+
+    directory = models.copy(models.bert, "nan")
+    weights = load_file(directory / "model.safetensors")
+    weights["classifier.bias"] = torch.tensor([float("nan")])
+    save_file(weights, directory / "model.safetensors")
+    served = start(directory, NIM_LOG_LEVEL="error")
+    done = run("rank", "--model", directory, "--query", "w1", "w2")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert served.process.wait(60) == 2
+    assert done.stderr == served.log
+    assert done.stderr.startswith("error: the model computes no finite score")
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_rank_prints_a_table_for_people(models: Any, run: Any) -> None:
+    done = run(
+        "rank", "--model", models.bert, "-q", "w1", *PASSAGES, "[bold]w9[/bold]", "w8 " * 99, NIM_PRECISION="fp32"
+    )
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert lines[0].split() == ["rank", "logit", "passage"]
+    assert [line.split()[0] for line in lines[1:]] == ["1", "2", "3", "4", "5"]
+    logits = [float(line.split()[1]) for line in lines[1:]]
+    assert logits == sorted(logits, reverse=True)
+    shown = {line.split(maxsplit=2)[2].strip() for line in lines[1:]}
+    assert {*PASSAGES, "[bold]w9[/bold]"} < shown
+    assert all(len(line) <= 80 for line in lines)
+
+
+def test_rank_prints_json_for_programs_from_arguments_file_and_stdin(
+    models: Any, invoke: Any, bert: Any, tmp_path: Path
+) -> None:
+    wanted = bert.rank("w1", PASSAGES).json()
+    lines = tmp_path / "passages.txt"
+    lines.write_text("\n".join(PASSAGES) + "\n\n")
+    base = ["rank", "--query", "w1", "--json"]
+    fixed = {"NIM_MODEL_PATH": models.bert, "NIM_PRECISION": "fp32"}
+    for done in (
+        invoke(*base, "--file", lines, **fixed),
+        invoke(*base, stdin="\n".join(PASSAGES), **fixed),
+        invoke(*base, PASSAGES[0], "--file", "-", stdin="\n".join(PASSAGES[1:]), **fixed),
+    ):
+        assert done.returncode == 0, done.stderr
+        said = json.loads(done.stdout)
+        assert [item["index"] for item in said["rankings"]] == [item["index"] for item in wanted["rankings"]]
+        assert said["rankings"][0]["logit"] == pytest.approx(wanted["rankings"][0]["logit"], abs=1e-6)
+        assert said["usage"] == wanted["usage"]
+
+
+def test_rank_explains_itself_in_one_line(models: Any, invoke: Any, tmp_path: Path, words: Any) -> None:
+    model = ["--model", models.bert]
+    latin = tmp_path / "latin"
+    latin.write_bytes(b"\xe9t\xe9")
+    for args, said in (
+        (["--query", "w1", "w2"], "NIM_MODEL_PATH"),
+        (["--model", tmp_path, "--query", "w1", "w2"], "config.json"),
+        ([*model, "--query", "w1"], "no passages"),
+        ([*model, "--query", "w1", "--file", tmp_path / "none"], "No such file"),
+        ([*model, "--query", "w1", "--file", latin], "UTF-8"),
+        ([*model, "--query", "w1", "--precision", "fp8", "w2"], "fp8"),
+        ([*model, "--query", "w1", "--truncate", "none", words(600)], "Input length 604 exceeds"),
+    ):
+        done = invoke("rank", *args)
+        assert done.returncode == 2
+        assert done.stdout == ""
+        assert len(done.stderr.splitlines()) == 1
+        assert said in done.stderr
+    done = invoke("rank", *model, "w2")
+    assert done.returncode == 2
+    assert "--query" in done.stderr
+
+
+def test_rank_tells_what_was_cut_and_shows_the_best(models: Any, invoke: Any, words: Any) -> None:
+    done = invoke("rank", *["--model", models.bert, "--query", "w1", "--top", "1", words(600), "w2"])
+    assert done.returncode == 0
+    assert len(done.stdout.splitlines()) == 2
+    assert done.stderr == "1 of 2 passages were cut at the model's limit\n"

@@ -1,0 +1,116 @@
+"""From start to stop: the port before the model, failures that end the process, running work finished."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import ssl
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import httpx
+
+UNKNOWN = "sha256:" + "0" * 64
+
+
+def ready(base: str) -> httpx.Response:
+    return httpx.get(f"{base}/v1/health/ready", timeout=60)
+
+
+def test_the_port_answers_before_the_model_is_loaded(models: Any, start: Any) -> None:
+    server = start(models.bert)
+    server.wait(lambda: bool(server.http.get("/v1/health/live").status_code == 200), "live")
+    first = ready(server.internal)
+    assert first.status_code == 503
+    assert first.json() | {"phase": ""} == {
+        "object": "health.response",
+        "message": "Service is not ready: the model is being loaded",
+        "status": "not_ready",
+        "ready": False,
+        "phase": "",
+    }
+    refused = server.rank("w1", ["w2"])
+    assert refused.status_code == 503
+    assert "being loaded" in refused.json()["message"]
+    assert int(refused.headers["Retry-After"]) > 0
+    # Stopped while it loads: no waiting for torch, no fault.
+    assert server.stop() == 0
+    assert "Traceback" not in server.log
+
+
+def test_a_caller_leaves_and_then_a_stop_finishes_what_runs(models: Any, start: Any, words: Any) -> None:
+    server = start(models.slow, NIM_PRECISION="fp32").ready()
+    passages = [words(450, n) for n in range(500)]
+    with httpx.Client() as caller, ThreadPoolExecutor() as pool:
+        body = {"query": {"text": "w1"}, "passages": [{"text": text} for text in passages]}
+        asked = pool.submit(caller.post, f"{server.url}/v1/ranking", json=body, timeout=0.5)
+        server.wait(lambda: server.metric("reranker_running_requests") == 1, "running")
+        assert isinstance(asked.exception(), httpx.ReadTimeout)
+    server.wait(lambda: server.metric("reranker_running_requests") == 0, "forgotten")
+    assert server.metric("reranker_passages_total") == 0
+    assert " status=499 " in server.log
+
+    with ThreadPoolExecutor() as pool:
+        running = pool.submit(server.rank, "w1 w2", passages[:80])
+        server.wait(lambda: server.metric("reranker_running_requests") == 1, "running")
+        server.process.send_signal(signal.SIGTERM)
+        server.wait(lambda: ready(server.internal).status_code == 503, "not ready")
+        assert "stopping" in ready(server.url).json()["message"]
+        refused = httpx.post(f"{server.url}/v1/ranking", json={"query": {"text": "a"}, "passages": [{"text": "b"}]})
+        assert refused.status_code == 503
+        assert "stopping" in refused.json()["message"]
+        assert not running.done(), "the request was too quick for this test to mean anything"
+        assert len(running.result().json()["rankings"]) == 80
+    assert server.stop() == 0
+
+
+def test_a_model_that_cannot_be_served_ends_the_process(models: Any, start: Any, tmp_path: Any, run: Any) -> None:
+    for given, said in (
+        ({"NIM_MODEL_PATH": tmp_path / "nowhere"}, "does not exist"),
+        ({"RERANKER_MODEL_DIGEST": UNKNOWN}, UNKNOWN),
+        ({"NIM_PIPELINE_MAX_SEQ_LEN": 515}, "514"),
+    ):
+        server = start(models.bert, NIM_LOG_LEVEL="error", **given)
+        assert server.process.wait(60) == 2
+        assert server.log.startswith("error: ")
+        assert len(server.log.splitlines()) == 1
+        assert said in server.log
+
+
+def test_the_right_digest_is_served(models: Any, start: Any, run: Any) -> None:
+    digest = json.loads(run("verify", models.bert).stdout)["digest"]
+    server = start(models.bert, RERANKER_MODEL_DIGEST=digest, RERANKER_INTERNAL_PORT=0).ready()
+    assert server.http.get("/v1/metadata").json()["digest"] == digest
+
+
+def test_wrong_settings_end_the_process_with_one_line(run: Any, models: Any) -> None:
+    for given, said in (
+        ({"NIM_PRECISION": "fp8"}, "fp8 is not supported"),
+        ({"NIM_HTTP_API_PORT": "high"}, "NIM_HTTP_API_PORT=high"),
+        ({"NIM_MAX_QUEUE_SIZE": 1, "NIM_SERVER_MAX_QUEUE_SIZE": 2}, "disagree"),
+        ({"NIM_MODEL_PATH": ""}, "NIM_MODEL_PATH"),
+        ({"NIM_TLS_CERT_PATH": models.bert, "NIM_TLS_KEY_PATH": models.bert}, "PEM"),
+    ):
+        ended = run("serve", **({"NIM_MODEL_PATH": models.bert, "NIM_LOG_LEVEL": "error"} | given))
+        assert ended.returncode == 2, ended.stderr
+        assert len(ended.stderr.splitlines()) == 1
+        assert said in ended.stderr
+
+
+def test_tls_is_for_the_api_port(models: Any, start: Any, certificate: Any) -> None:
+    cert, key = certificate
+    server = start(models.bert, NIM_TLS_CERT_PATH=cert, NIM_TLS_KEY_PATH=key)
+    context = ssl.create_default_context(cafile=cert)
+    server.wait(lambda: httpx.get(f"{server.internal}/v1/health/live").status_code == 200, "live")
+    over_tls = httpx.get(f"https://localhost:{server.port}/v1/health/live", verify=context)
+    assert over_tls.json()["status"] == "live"
+
+
+def test_a_port_in_use_is_named(run: Any, bert: Any) -> None:
+    ended = run("serve", "--port", bert.port, NIM_MODEL_PATH=os.devnull, NIM_BIND_ADDR="127.0.0.1")
+    assert ended.returncode == 2
+    assert ended.stderr == (
+        f"error: cannot listen on 127.0.0.1:{bert.port}: Address already in use; "
+        "choose another address or port (NIM_HTTP_API_PORT, NIM_BIND_ADDR)\n"
+    )
