@@ -218,7 +218,9 @@ def test_logs_have_one_line_a_request_and_never_a_text(bert: Any, strict: Any) -
 
 def test_the_openapi_description_tells_every_route_and_the_body_of_a_ranking(bert: Any) -> None:
     described = bert.http.get("/openapi.json").json()
-    assert {"/v1/ranking", "/v1/models", "/v1/metadata", "/v1/health/live", "/v1/health/ready"} <= set(described["paths"])
+    assert {"/v1/ranking", "/v1/models", "/v1/metadata", "/v1/health/live", "/v1/health/ready"} <= set(
+        described["paths"]
+    )
     content = described["paths"]["/v1/ranking"]["post"]["requestBody"]["content"]
     schema = content["application/json"]["schema"]
     assert schema["required"] == ["query", "passages"]

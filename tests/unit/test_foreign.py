@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import jsonpatch
 import pytest
 import yaml
 
@@ -95,6 +96,17 @@ def test_several_entries_are_removed_from_the_end(live: dict[str, Any], wanted: 
     env.append({"name": "Y", "value": "1"})
     root = "/spec/template/spec/containers/0/env"
     assert paths(removals(live, wanted, [])) == [f"{root}/{len(env) - 1}", f"{root}/0"]
+
+
+def test_all_at_once_leaves_exactly_what_is_wanted(live: dict[str, Any], wanted: dict[str, Any]) -> None:
+    pod(live)["containers"].insert(0, {"name": "x", "image": "x"})
+    pod(live)["containers"][1]["env"].insert(3, {"name": "X", "value": "1"})
+    pod(live)["containers"][1]["lifecycle"] = {"preStop": {"sleep": {"seconds": 1}}}
+    pod(live)["initContainers"][0]["env"] = [{"name": "X", "value": "1"}]
+    pod(live)["initContainers"].insert(0, {"name": "y", "image": "y"})
+    pod(live)["volumes"].insert(0, {"name": "x", "emptyDir": {}})
+    left = jsonpatch.apply_patch(live, removals(live, wanted, []))
+    assert pod(left) == pod(wanted)
 
 
 def test_containers_of_an_exempt_manager_stay(live: dict[str, Any], wanted: dict[str, Any]) -> None:

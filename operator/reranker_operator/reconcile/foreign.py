@@ -44,14 +44,15 @@ Path = tuple[str | int, ...]
 
 
 def _in_pod(live: dict[str, Any], wanted: dict[str, Any], root: Path, exempt: set[tuple[str, str]]) -> Iterator[Path]:
-    for name in _POD_LISTS:
-        yield from _in_list(live, wanted, name, root, exempt)
+    # What is inside the containers first: once one of them is removed, the others have other indexes.
     for name in ("containers", "initContainers"):
         by_name = {each["name"]: each for each in wanted.get(name, ())}
         for index, container in enumerate(live.get(name, ())):
             if container["name"] in by_name:
                 yield from _in_container(container, by_name[container["name"]], (*root, name, index))
     yield from _in_dict(live, wanted, "securityContext", root)
+    for name in _POD_LISTS:
+        yield from _in_list(live, wanted, name, root, exempt)
 
 
 def _in_container(live: dict[str, Any], wanted: dict[str, Any], root: Path) -> Iterator[Path]:
