@@ -17,7 +17,7 @@ $(VENV)/.ready: pyproject.toml requirements/dev.txt
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@echo "setup: installing the pinned packages into $(VENV) (seconds when cached, a few minutes when not)"
 	@test -x $(BIN)/uv || $(BIN)/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
-	@$(BIN)/uv pip sync --quiet --python $(BIN)/python requirements/dev.txt
+	@$(BIN)/uv pip sync $$(test -t 2 || echo --quiet) --python $(BIN)/python requirements/dev.txt
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --editable .
 	@touch $@
 
@@ -61,8 +61,9 @@ cluster-up: setup ## a cluster with the operator that stays; prints how to use i
 cluster-down: setup ## end it
 	@$(LOCALKUBE) down
 
-bench: setup ## measure start-up, memory and time to the first ranking
+bench: setup ## measure start-up, memory and time from apply to the first ranking
 	@$(BIN)/python benchmarks/runtime_startup.py
+	@PYTHONPATH=tests/cluster $(BIN)/python benchmarks/first_ranking.py
 
 clean: cluster-down ## remove what these targets made
 	@rm -rf $(VENV) .cache

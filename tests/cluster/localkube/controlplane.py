@@ -9,6 +9,7 @@ from pathlib import Path
 
 from localkube.addresses import AddressPart
 from localkube.api import write_kubeconfig
+from localkube.loopback import ask
 from localkube.pki import Authority, write_key, write_private
 from localkube.processes import Child, ProcessError, free_port, stop_all, wait_until
 from localkube.progress import Say, silent
@@ -165,7 +166,7 @@ class ControlPlane:
 
         def ready() -> bool:
             try:
-                with urllib.request.urlopen(request, timeout=2, context=context) as answer:
+                with ask(request, timeout=2, context=context) as answer:
                     return bool(answer.status == 200)
             except urllib.error.HTTPError as error:
                 failing = [line for line in error.read().decode().splitlines() if line.startswith("[-]")]

@@ -1,7 +1,6 @@
 """The operator as a process of its own, with its ServiceAccount's token and exactly the rights the project ships."""
 
 import sys
-import urllib.request
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -9,6 +8,7 @@ from typing import Any, Self
 
 from localkube.api import Json, write_kubeconfig
 from localkube.cluster import Cluster
+from localkube.loopback import ask
 from localkube.processes import PACKAGE_ROOT, Child, ProcessError, free_port, wait_until
 from localkube.progress import Say, silent
 
@@ -111,12 +111,12 @@ class OperatorProcess:
 
     def ready(self) -> bool:
         """Whether /readyz answers 200."""
-        with urllib.request.urlopen(f"http://127.0.0.1:{self.health_port}/readyz", timeout=2) as answer:
+        with ask(f"http://127.0.0.1:{self.health_port}/readyz", timeout=2) as answer:
             return bool(answer.status == 200)
 
     def metrics(self) -> str:
         """The text of /metrics."""
-        with urllib.request.urlopen(f"http://127.0.0.1:{self.metrics_port}/metrics", timeout=5) as answer:
+        with ask(f"http://127.0.0.1:{self.metrics_port}/metrics", timeout=5) as answer:
             return str(answer.read().decode())
 
     def stop(self) -> None:

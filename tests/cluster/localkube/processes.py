@@ -17,6 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
+from localkube.loopback import NO_PROXY
+
 T = TypeVar("T")
 
 PACKAGE_ROOT = Path(__file__).resolve().parent.parent
@@ -129,6 +131,7 @@ def python_environment(extra: Mapping[str, str] | None = None) -> dict[str, str]
     path = os.environ.get("PYTHONPATH")
     return {
         **os.environ,
+        **NO_PROXY,
         "PYTHONPATH": f"{PACKAGE_ROOT}{os.pathsep}{path}" if path else str(PACKAGE_ROOT),
         "PYTHONUNBUFFERED": "1",
         **(extra or {}),

@@ -5,6 +5,8 @@ import textwrap
 import urllib.request
 from dataclasses import dataclass
 
+from localkube.loopback import ask
+
 QUERY = "which way should i go?"
 PASSAGES = (
     (
@@ -55,7 +57,7 @@ def rank(url: str, model: str) -> list[Ranked]:
         data=json.dumps(request_body(model)).encode(),
         headers={"Content-Type": "application/json", "Accept": "application/json"},
     )
-    with urllib.request.urlopen(request, timeout=_TIMEOUT) as answer:
+    with ask(request, timeout=_TIMEOUT) as answer:
         return [Ranked(entry["index"], entry["logit"]) for entry in json.load(answer)["rankings"]]
 
 
