@@ -7,6 +7,7 @@ from pathlib import Path
 from types import FrameType
 
 from localkube.addresses import NoAddressError
+from localkube.api import ApiError
 from localkube.build import ControlPlaneUnavailableError, control_plane
 from localkube.demo import demo
 from localkube.namespaces import NamespacesUnavailableError
@@ -14,7 +15,15 @@ from localkube.processes import ProcessError
 from localkube.progress import Progress
 from localkube.up import DEFAULT_STATE, Standing
 
-_TOLD = (ControlPlaneUnavailableError, NamespacesUnavailableError, NoAddressError, ProcessError, OSError, TimeoutError)
+_TOLD = (
+    ApiError,
+    ControlPlaneUnavailableError,
+    NamespacesUnavailableError,
+    NoAddressError,
+    ProcessError,
+    OSError,
+    TimeoutError,
+)
 
 
 def main() -> int:

@@ -55,6 +55,8 @@ def _in_cluster(client: Client, progress: Progress, *, keep: bool) -> None:
         condition = conditions.get("Ready")
         if condition and condition.get("observedGeneration") == item["metadata"]["generation"]:
             progress(f"{name}: Ready is {condition['status']}, {condition['reason']}: {condition['message']}")
+        if conditions.get("Stalled", {}).get("status") == "True":
+            raise ProcessError(f"{name} will not become Ready: {conditions['Stalled']['message']}")
         return condition and condition["status"] == "True"
 
     try:

@@ -64,11 +64,12 @@ class Root:
         self._devices(gpus=gpus)
         syscalls.bind("/sys", f"{self.path}/sys", read_only=True)
         self._proc()
+        for mount in sorted(mounts, key=lambda mount: mount.target.rstrip("/").count("/")):
+            self.place(mount)
+        # Last: a checkout below /tmp would be hidden by the volume that the pod mounts there.
         for folder in keep:
             if not _same(folder, self._resolve(folder)):
                 self.place(Mount(folder, folder, read_only=True))
-        for mount in sorted(mounts, key=lambda mount: mount.target.rstrip("/").count("/")):
-            self.place(mount)
 
     def seal(self) -> None:
         """`readOnlyRootFilesystem`: nothing but the volumes can be written."""
