@@ -26,6 +26,17 @@ KINDS = (
     "Volume",
     "VolumeMount",
 )
+ALLOWED_VOLUMES = (
+    "configMap",
+    "csi",
+    "downwardAPI",
+    "emptyDir",
+    "ephemeral",
+    "image",
+    "persistentVolumeClaim",
+    "projected",
+    "secret",
+)
 KEPT = (
     "type",
     "format",
@@ -64,6 +75,19 @@ def structural(schema: dict[str, Any], schemas: dict[str, Any]) -> dict[str, Any
     return kept
 
 
+def restricted(kinds: dict[str, Any]) -> dict[str, Any]:
+    """Leave out what would let whoever may create a RerankerService out of the restricted Pod Security Standard."""
+    volume = kinds["Volume"]["properties"]
+    kinds["Volume"]["properties"] = {name: volume[name] for name in ("name", *ALLOWED_VOLUMES)}
+    # A projected token of any ServiceAccount would hand its rights to the pod.
+    del volume["projected"]["properties"]["sources"]["items"]["properties"]["serviceAccountToken"]
+    # The server counts the cost of CEL rules by the longest string that there could be.
+    kinds["VolumeMount"]["properties"]["mountPath"]["maxLength"] = 512
+    for name in ("windowsOptions", "seccompProfile", "appArmorProfile", "seLinuxOptions", "sysctls", "runAsNonRoot"):
+        kinds["PodSecurityContext"]["properties"].pop(name)
+    return kinds
+
+
 def published() -> pathlib.Path:
     """The OpenAPI document inside the Go module of the oldest supported minor."""
     found = subprocess.run(
@@ -78,7 +102,7 @@ def main() -> None:
     source = parser.parse_args().openapi or published()
     schemas = json.loads(source.read_text())["components"]["schemas"]
     kinds = {kind: structural(schemas[f"io.k8s.api.core.v1.{kind}"], schemas) for kind in KINDS}
-    document = {"kubernetes": OLDEST, "kinds": kinds}
+    document = {"kubernetes": OLDEST, "kinds": restricted(kinds)}
     TARGET.write_text(json.dumps(document, indent=1, sort_keys=True) + "\n")
 
 

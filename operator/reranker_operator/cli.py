@@ -59,7 +59,7 @@ def render(file: Any, host_paths: tuple[str, ...], runtime_image: str) -> None:
 
     try:
         documents = [document for document in yaml.safe_load_all(file) if document]
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
         _fail(f"{file.name}: not YAML: {' '.join(str(error).split())}")
     services = [document for document in documents if isinstance(document, dict) and document.get("kind") == KIND]
     if not services:

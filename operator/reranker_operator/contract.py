@@ -38,3 +38,14 @@ OPERATOR_VARIABLES = (
     "RERANKER_REVISION",
 )
 """Set by the operator alone: the API refuses them in `spec.server.env`, naming the field to use instead."""
+
+ALIASES = (
+    "NIM_ENGINE_MODEL_PATH",
+    "NIM_MODEL_NAME",
+    "NIM_ENGINE_MODEL_NAME",
+    "NIM_SERVER_PORT",
+    "NIM_BIND_ADDR",
+    "NIM_SERVER_BIND_ADDR",
+    "RUST_LOG",
+)
+"""Other generations' names for the same settings: the runtime refuses two that disagree, so they are refused too."""

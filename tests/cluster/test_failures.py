@@ -79,6 +79,41 @@ def test_every_kind_of_missing_reference_is_named(rerankers: Rerankers, spec: Js
     assert said in rerankers.wait_condition("docs", "ReferencesResolved", "False", "NotFound")["message"]
 
 
+@pytest.mark.parametrize("name", ["../../kube-system/secrets/any", "..", "../../../../../healthz", "a?watch=true", ""])
+def test_a_name_that_is_a_path_leads_nowhere(rerankers: Rerankers, name: str) -> None:
+    """It is looked up nowhere else: not in another namespace, and not as another request."""
+    secret = {"secretKeyRef": {"name": name, "key": "k"}}
+    rerankers.apply("docs", server={"env": [{"name": "TOKEN", "valueFrom": secret}]})
+    missing = rerankers.wait_condition("docs", "ReferencesResolved", "False", "NotFound")
+    assert f"Secret {name} does not exist in namespace {rerankers.namespace}" in missing["message"]
+
+
+def test_a_server_that_fails_is_told_and_tried_again(rerankers: Rerankers) -> None:
+    """A webhook for Deployments that cannot be reached, and that must be."""
+    name = f"down-{rerankers.namespace}"
+    rule = {"apiGroups": ["apps"], "apiVersions": ["v1"], "operations": ["*"], "resources": ["deployments"]}
+    webhook = {
+        "name": "down.example.com",
+        "rules": [rule],
+        "clientConfig": {"url": "https://127.0.0.1:1/"},
+        "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": rerankers.namespace}},
+        "admissionReviewVersions": ["v1"],
+        "sideEffects": "None",
+        "failurePolicy": "Fail",
+    }
+    kind = {"apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingWebhookConfiguration"}
+    rerankers.cluster.apply({**kind, "metadata": {"name": name}, "webhooks": [webhook]})
+    try:
+        rerankers.apply("docs")
+        told = rerankers.wait_condition("docs", "Progressing", "True", "ServerFailing")
+        assert "down.example.com" in told["message"]
+        assert rerankers.condition("docs", "Accepted")["status"] == "Unknown"
+        assert rerankers.condition("docs", "Ready")["reason"] == "ServerFailing"
+    finally:
+        rerankers.cluster.delete(kind["apiVersion"], kind["kind"], name)
+    rerankers.wait_ready("docs")
+
+
 def test_pods_that_pod_security_refuses_are_named(rerankers: Rerankers, tmp_path: Path) -> None:
     cluster, namespace = rerankers.cluster, rerankers.namespace
     cluster.kubectl("label", "namespace", namespace, "pod-security.kubernetes.io/enforce=restricted")

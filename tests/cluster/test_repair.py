@@ -1,6 +1,6 @@
 """Whoever edits or deletes a child, it is put back; what is none of ours is left alone."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -110,6 +110,60 @@ def test_an_edited_image_and_foreign_container_env_and_volume_go(standing: Reran
     standing.wait_deployment("docs", lambda item: item["spec"]["template"]["spec"] == wanted)
     standing.wait_event("Repaired", "Deployment docs")
     standing.wait_ready("docs")
+
+
+@pytest.mark.parametrize(
+    ("patch", "gone"),
+    [
+        ({"spec": {"paused": True}}, lambda item: "paused" not in item["spec"]),
+        (
+            {"spec": {"template": {"spec": {"hostNetwork": True, "hostPID": True}}}},
+            lambda item: not {"hostNetwork", "hostPID"} & item["spec"]["template"]["spec"].keys(),
+        ),
+    ],
+    ids=["paused", "host-network"],
+)
+def test_foreign_fields_that_decide_what_runs_go(
+    standing: Rerankers, patch: Json, gone: Callable[[Json], bool]
+) -> None:
+    standing.wait_ready("docs")
+    edited = standing.cluster.merge("apps/v1", "Deployment", "docs", patch, standing.namespace)
+    assert not gone(dict(edited))
+    standing.wait_deployment("docs", gone)
+    standing.wait_ready("docs")
+
+
+def test_what_the_server_writes_in_its_own_way_is_no_edit(rerankers: Rerankers) -> None:
+    """1024Mi is stored as 1Gi, an empty value not at all: an operator that compares spellings repairs for ever."""
+    volumes = [{"name": "scratch", "emptyDir": {"medium": ""}}]
+    mounts = [{"name": "scratch", "mountPath": path, "readOnly": False} for path in ("/a", "/b")]
+    tolerations = [{"key": "", "operator": "Exists"}]
+    rerankers.apply(
+        "docs",
+        resources={"requests": {"memory": "1024Mi", "cpu": "0.5"}},
+        server={"env": [{"name": "EMPTY", "value": ""}]},
+        pod={"sharedMemory": "1024Mi", "volumes": volumes, "volumeMounts": mounts, "tolerations": tolerations},
+    )
+    rerankers.wait_ready("docs")
+    before = rerankers.deployment("docs")["metadata"]["generation"]
+    rerankers.cluster.kubectl("-n", rerankers.namespace, "annotate", "rrs/docs", "look=again")
+    rerankers.cluster.kubectl("-n", rerankers.namespace, "scale", "rrs/docs", "--replicas=0")
+    rerankers.wait_condition("docs", "Ready", "False", "Paused")
+    assert rerankers.deployment("docs")["metadata"]["generation"] == before + 1
+    events = rerankers.cluster.objects("v1", "Event", rerankers.namespace)
+    assert [event["message"] for event in events if event["reason"] == "Repaired"] == []
+
+
+def test_a_service_account_is_kept_for_whoever_uses_it(rerankers: Rerankers) -> None:
+    """Naming the one that the operator makes is no order to remove it; another must exist before ours goes."""
+    rerankers.apply("docs")
+    rerankers.wait_ready("docs")
+    rerankers.apply("docs", pod={"serviceAccountName": "docs"})
+    rerankers.wait_ready("docs", generation=2)
+    rerankers.apply("docs", pod={"serviceAccountName": "other"})
+    rerankers.wait_condition("docs", "ReferencesResolved", "False", "NotFound", generation=3)
+    assert rerankers.cluster.get("v1", "ServiceAccount", "docs", rerankers.namespace)
+    assert len(rerankers.rank("docs", "q", ["a", "b"])["rankings"]) == 2
 
 
 def test_foreign_labels_annotations_and_the_restart_stamp_stay(standing: Rerankers) -> None:

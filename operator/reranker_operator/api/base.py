@@ -9,10 +9,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, GetJsonSchemaHandler, WithJsonSchema, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, GetCoreSchemaHandler, GetJsonSchemaHandler, model_validator
 from pydantic.alias_generators import to_camel
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
+from pydantic_core.core_schema import no_info_before_validator_function
+
+from reranker_operator.api.passthrough import pod_schemas, problems
 
 
 @dataclass(frozen=True)
@@ -51,9 +54,22 @@ class ApiType(BaseModel):
         return schema
 
 
-def pod_value(kind: str) -> WithJsonSchema:
+@dataclass(frozen=True)
+class PodValue:
     """Marks a value that is handed on to pods as it is; `kind` names its schema in pod_schema.json."""
-    return WithJsonSchema({"x-pod-kind": kind})
+
+    kind: str
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        def check(value: Any) -> Any:
+            if found := list(problems(value, pod_schemas()[self.kind])):
+                raise ValueError("; ".join(found))
+            return value
+
+        return no_info_before_validator_function(check, handler(source))
+
+    def __get_pydantic_json_schema__(self, core: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        return {"x-pod-kind": self.kind}
 
 
 def keyed_by(*names: str) -> tuple[AfterValidator, dict[str, Any]]:

@@ -35,6 +35,9 @@ class Reason(StrEnum):
     CHILD_REFUSED = "ChildRefused"
     """The API server refused an object that this spec asks for."""
 
+    SERVER_FAILING = "ServerFailing"
+    """The API server, or a webhook behind it, fails; the operator goes on trying."""
+
     RESOLVED = "Resolved"
     """Everything that the spec names was found (or could not be looked at: the message lists it)."""
     NOT_FOUND = "NotFound"

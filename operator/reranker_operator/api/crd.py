@@ -1,12 +1,11 @@
 """The CustomResourceDefinition, made from the pydantic types and the API server's own pod schemas."""
 
-import json
-from importlib.resources import files
 from typing import Any
 
 import yaml
 from pydantic import BaseModel
 
+from reranker_operator.api.passthrough import pod_schemas
 from reranker_operator.api.resource import API_VERSION, GROUP, KIND, NAME_RULE, PLURAL, VERSION
 from reranker_operator.api.spec import Spec
 from reranker_operator.api.status import ServiceStatus
@@ -86,8 +85,7 @@ def crd_yaml() -> str:
 
 def _schema_of(kind: type[BaseModel]) -> dict[str, Any]:
     document = kind.model_json_schema(by_alias=True)
-    pods = json.loads(files("reranker_operator.api").joinpath("pod_schema.json").read_text())["kinds"]
-    return _structural(document, document.get("$defs", {}), pods)
+    return _structural(document, document.get("$defs", {}), pod_schemas())
 
 
 def _structural(node: dict[str, Any], defs: dict[str, Any], pods: dict[str, Any]) -> dict[str, Any]:

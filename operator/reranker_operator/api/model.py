@@ -24,8 +24,16 @@ class Precision(StrEnum):
     FLOAT16 = "float16"
 
 
-def _stays_inside(path: str | None) -> bool:
-    return path is None or ".." not in path.split("/")
+def _is_plain(path: str | None) -> bool:
+    return path is None or not {".", ".."} & set(path.split("/"))
+
+
+def _plain(cel: str) -> Rule:
+    return Rule(
+        cel=cel + "self.path.split('/').exists(p, p in ['.', '..'])",
+        message="path must not contain '.' or '..': name the directory itself",
+        holds=lambda source: _is_plain(source.path),
+    )
 
 
 class PersistentVolumeClaimSource(ApiType):
@@ -36,13 +44,7 @@ class PersistentVolumeClaimSource(ApiType):
     path: PathInVolume | None = None
     """Directory of the model inside the volume; the volume's root when absent."""
 
-    rules = (
-        Rule(
-            cel="!has(self.path) || !self.path.split('/').exists(p, p == '..')",
-            message="path must not contain '..': name a directory inside the volume",
-            holds=lambda source: _stays_inside(source.path),
-        ),
-    )
+    rules = (_plain("!has(self.path) || !"),)
 
 
 class HostPathSource(ApiType):
@@ -51,13 +53,7 @@ class HostPathSource(ApiType):
     path: PathInContainer
     """Absolute directory on the node."""
 
-    rules = (
-        Rule(
-            cel="!self.path.split('/').exists(p, p == '..')",
-            message="path must not contain '..': give the directory itself",
-            holds=lambda source: _stays_inside(source.path),
-        ),
-    )
+    rules = (_plain("!"),)
 
 
 class InImageSource(ApiType):
@@ -65,6 +61,8 @@ class InImageSource(ApiType):
 
     path: PathInContainer
     """Absolute directory in the image."""
+
+    rules = (_plain("!"),)
 
 
 class ModelSource(ApiType):
@@ -81,9 +79,14 @@ class ModelSource(ApiType):
         Rule(
             cel="[has(self.persistentVolumeClaim), has(self.hostPath), has(self.inImage)].filter(x, x).size() == 1",
             message="name exactly one source: persistentVolumeClaim, hostPath or inImage",
-            holds=lambda source: len(source.model_fields_set) == 1,
+            holds=lambda source: len(source.given) == 1,
         ),
     )
+
+    @property
+    def given(self) -> "list[PersistentVolumeClaimSource | HostPathSource | InImageSource]":
+        """The sources that are named."""
+        return [each for each in (self.persistent_volume_claim, self.host_path, self.in_image) if each is not None]
 
     @property
     def own_name(self) -> str:

@@ -1,5 +1,6 @@
 """The RerankerService itself: metadata the operator needs, and the parsing of what the server or a file holds."""
 
+import json
 import re
 from typing import Any, Self
 
@@ -46,12 +47,13 @@ class Identity(BaseModel):
     @classmethod
     def of(cls, document: dict[str, Any]) -> "Identity":
         """From a document (a manifest has neither uid nor generation yet)."""
-        metadata = document.get("metadata") or {}
+        given = document.get("metadata")
+        metadata = given if isinstance(given, dict) else {}
         return Identity(
             name=str(metadata.get("name", "(without a name)")),
-            namespace=metadata.get("namespace") or "default",
-            uid=metadata.get("uid", ""),
-            generation=metadata.get("generation", 0),
+            namespace=str(metadata.get("namespace") or "default"),
+            uid=str(metadata.get("uid", "")),
+            generation=int(metadata.get("generation", 0)),
         )
 
 
@@ -70,13 +72,23 @@ class RerankerService(Identity):
         problems = [] if NAME_RULE.holds(identity.name) else [f"metadata.name: {NAME_RULE.message}"]
         if document.get("apiVersion") != API_VERSION:
             problems.append(f"apiVersion: expected {API_VERSION}, found {document.get('apiVersion')!r}")
+        # Strict, as the server is: a number in quotes is a string.
         try:
-            spec = Spec.model_validate(document.get("spec") or {})
+            spec = Spec.model_validate_json(json.dumps(_without_nulls(document.get("spec") or {})), strict=True)
         except ValidationError as error:
             problems += [_problem(detail) for detail in error.errors(include_url=False, include_context=False)]
+        except TypeError as error:
+            problems.append(f"spec: {error}; write dates and the like in quotes")
         if problems:
             raise InvalidResourceError(identity.name, problems)
         return cls(**identity.model_dump(), spec=spec)
+
+
+def _without_nulls(value: Any) -> Any:
+    """`kubectl apply` leaves out fields that are null, so they are left out here."""
+    if isinstance(value, dict):
+        return {key: _without_nulls(entry) for key, entry in value.items() if entry is not None}
+    return [_without_nulls(entry) for entry in value] if isinstance(value, list) else value
 
 
 def _problem(detail: Any) -> str:

@@ -1,12 +1,13 @@
 """`spec`: everything a user can ask of a RerankerService."""
 
+import re
 from enum import StrEnum
 from typing import Annotated, Any
 
 from pydantic import Field, StringConstraints
 
 from reranker_operator import contract
-from reranker_operator.api.base import ApiType, Rule, keyed_by, pod_value
+from reranker_operator.api.base import ApiType, PodValue, Rule, keyed_by
 from reranker_operator.api.model import Model, ObjectName
 
 LABEL_PREFIX = "reranking.dev/"
@@ -17,14 +18,14 @@ OWNED_LABELS = (
     "app.kubernetes.io/managed-by",
 )
 
-Affinity = Annotated[dict[str, Any], pod_value("Affinity")]
-EnvVar = Annotated[dict[str, Any], pod_value("EnvVar")]
-PodSecurityContext = Annotated[dict[str, Any], pod_value("PodSecurityContext")]
-ResourceRequirements = Annotated[dict[str, Any], pod_value("ResourceRequirements")]
-Toleration = Annotated[dict[str, Any], pod_value("Toleration")]
-TopologySpreadConstraint = Annotated[dict[str, Any], pod_value("TopologySpreadConstraint")]
-Volume = Annotated[dict[str, Any], pod_value("Volume")]
-VolumeMount = Annotated[dict[str, Any], pod_value("VolumeMount")]
+Affinity = Annotated[dict[str, Any], PodValue("Affinity")]
+EnvVar = Annotated[dict[str, Any], PodValue("EnvVar")]
+PodSecurityContext = Annotated[dict[str, Any], PodValue("PodSecurityContext")]
+ResourceRequirements = Annotated[dict[str, Any], PodValue("ResourceRequirements")]
+Toleration = Annotated[dict[str, Any], PodValue("Toleration")]
+TopologySpreadConstraint = Annotated[dict[str, Any], PodValue("TopologySpreadConstraint")]
+Volume = Annotated[dict[str, Any], PodValue("Volume")]
+VolumeMount = Annotated[dict[str, Any], PodValue("VolumeMount")]
 Labels = Annotated[
     dict[Annotated[str, StringConstraints(max_length=317)], Annotated[str, StringConstraints(max_length=63)]],
     Field(max_length=64),
@@ -33,9 +34,13 @@ Annotations = Annotated[dict[str, str], Field(max_length=64)]
 
 _BY_NAME, _BY_NAME_SCHEMA = keyed_by("name")
 _BY_PATH, _BY_PATH_SCHEMA = keyed_by("mountPath")
-_OWNED_VARIABLES = "[" + ", ".join(f"'{name}'" for name in contract.OPERATOR_VARIABLES) + "]"
+_OWNED_VARIABLES = (*contract.OPERATOR_VARIABLES, *contract.ALIASES)
 _OWNED_VOLUMES = (contract.MODEL_VOLUME, *contract.WRITABLE)
-_OWNED_MOUNTS = (contract.MODEL_MOUNT, *contract.WRITABLE.values())
+_OWNED_MOUNTS = (
+    rf"^({contract.MODEL_MOUNT}(/.*)?|{'|'.join(f'{path}/?' for path in contract.WRITABLE.values())})$"
+    r"|//|(^|/)[.][.]?(/|$)"
+)
+"""Mount paths that would lie on or over the operator's own, or that are not written plainly."""
 
 
 class PullPolicy(StrEnum):
@@ -101,10 +106,10 @@ class Server(ApiType):
 
     rules = (
         Rule(
-            cel=f"!has(self.env) || !self.env.exists(e, e.name in {_OWNED_VARIABLES})",
+            cel=f"!has(self.env) || !self.env.exists(e, e.name in {list(_OWNED_VARIABLES)})",
             message="env holds a variable that the operator sets itself: use the field of spec.model or spec.server "
-            f"for it (the operator's own: {', '.join(contract.OPERATOR_VARIABLES)})",
-            holds=lambda server: not any(entry["name"] in contract.OPERATOR_VARIABLES for entry in server.env),
+            f"for it (the operator's own: {', '.join(_OWNED_VARIABLES)})",
+            holds=lambda server: not any(entry["name"] in _OWNED_VARIABLES for entry in server.env),
         ),
     )
 
@@ -152,7 +157,7 @@ class Pod(ApiType):
     annotations: Annotations = {}
     """Annotations on the pods."""
     volumes: Annotated[list[Volume], _BY_NAME, Field(max_length=32, json_schema_extra=_BY_NAME_SCHEMA)] = []
-    """More volumes."""
+    """More volumes, of the kinds that the restricted Pod Security Standard allows."""
     volume_mounts: Annotated[list[VolumeMount], _BY_PATH, Field(max_length=32, json_schema_extra=_BY_PATH_SCHEMA)] = []
     """Where the ranking container mounts them."""
     shared_memory: Annotated[str, StringConstraints(pattern=r"^[1-9][0-9]*(Ki|Mi|Gi)$", max_length=16)] = "1Gi"
@@ -160,7 +165,7 @@ class Pod(ApiType):
     termination_grace_period_seconds: Annotated[int, Field(ge=1, le=3600)] = 60
     """Time a pod has to finish its running requests."""
     security_context: PodSecurityContext = {}
-    """Added to the pod's own security context, which meets the restricted Pod Security Standard."""
+    """User, groups and the like of the pods; that they meet the restricted Pod Security Standard is not negotiable."""
 
     rules = (
         Rule(
@@ -176,9 +181,16 @@ class Pod(ApiType):
             holds=lambda pod: not any(volume["name"] in _OWNED_VOLUMES for volume in pod.volumes),
         ),
         Rule(
-            cel=f"!has(self.volumeMounts) || !self.volumeMounts.exists(m, m.mountPath in {list(_OWNED_MOUNTS)})",
-            message=f"volumeMounts holds a path that the operator uses itself: move {', '.join(_OWNED_MOUNTS)}",
-            holds=lambda pod: not any(mount["mountPath"] in _OWNED_MOUNTS for mount in pod.volume_mounts),
+            cel=f"!has(self.volumeMounts) || !self.volumeMounts.exists(m, m.mountPath.matches('{_OWNED_MOUNTS}'))",
+            message="volumeMounts holds a path that the operator uses itself, or one with '//', '.' or '..' in it: "
+            f"choose another than {', '.join((contract.MODEL_MOUNT, *contract.WRITABLE.values()))}",
+            holds=lambda pod: not any(re.search(_OWNED_MOUNTS, mount["mountPath"]) for mount in pod.volume_mounts),
+        ),
+        Rule(
+            cel="!has(self.securityContext) || !has(self.securityContext.runAsUser) "
+            "|| self.securityContext.runAsUser != 0",
+            message="securityContext.runAsUser is 0: pods never run as root; choose another user",
+            holds=lambda pod: pod.security_context.get("runAsUser") != 0,
         ),
     )
 

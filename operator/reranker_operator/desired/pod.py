@@ -146,11 +146,11 @@ def _pod(service: RerankerService) -> dict[str, Any]:
         "automountServiceAccountToken": False,
         "enableServiceLinks": False,
         "securityContext": {
-            "runAsNonRoot": True,
             "runAsUser": contract.USER,
             "runAsGroup": contract.USER,
-            "seccompProfile": {"type": "RuntimeDefault"},
             **pod.security_context,
+            "runAsNonRoot": True,
+            "seccompProfile": {"type": "RuntimeDefault"},
         },
         **{field: value for field, value in given.items() if value},
     }

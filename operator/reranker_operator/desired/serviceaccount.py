@@ -8,7 +8,7 @@ from reranker_operator.desired.metadata import RANKING, metadata
 
 def service_account(service: RerankerService) -> dict[str, Any] | None:
     """The ServiceAccount, or None where the user names an existing one."""
-    if service.spec.pod.service_account_name is not None:
+    if service.spec.pod.service_account_name not in (None, service.name):
         return None
     return {
         "apiVersion": "v1",

@@ -15,7 +15,7 @@ import aiohttp
 from kubernetes.aio import client, config
 
 from reranker_operator.desired.metadata import FIELD_MANAGER
-from reranker_operator.kube.errors import NotFoundError, UnreachableError, from_response
+from reranker_operator.kube.errors import NotFoundError, ServerError, UnreachableError, from_response
 from reranker_operator.kube.kinds import Kind
 
 REQUEST_SECONDS = 20.0
@@ -34,9 +34,13 @@ class Kube:
         self._on_call = on_call
 
     async def get(self, kind: Kind, namespace: str | None, name: str) -> dict[str, Any] | None:
-        """The object, or None where there is none."""
+        """The object, or None where there is none; what cannot be a name names nothing."""
         try:
-            return await self._call("GET", kind, kind.path(namespace, name))
+            path = kind.path(namespace, name)
+        except ValueError:
+            return None
+        try:
+            return await self._call("GET", kind, path)
         except NotFoundError:
             return None
 
@@ -102,7 +106,10 @@ class Kube:
             self._on_call(method, kind.title, status)
         if not 200 <= status < 300:  # noqa: PLR2004 HTTP's own bounds
             raise from_response(status, text, answer.headers.get("Retry-After"), what)
-        result: dict[str, Any] = json.loads(text)
+        try:
+            result: dict[str, Any] = json.loads(text)
+        except ValueError as error:
+            raise ServerError(f"{what}: the answer is not JSON: {text[:100]!r}", status=status) from error
         return result
 
 

@@ -7,6 +7,7 @@ wait for it to run out.
 
 import asyncio
 import logging
+import time
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
@@ -18,7 +19,7 @@ from kubernetes.aio.leaderelection.leaderelectionrecord import LeaderElectionRec
 from kubernetes.aio.leaderelection.resourcelock.leaselock import LeaseLock
 
 LEASE_NAME = "reranker-operator"
-ATTEMPT_SECONDS = 5.0
+_ATTEMPT_SECONDS = 5.0
 
 _log = logging.getLogger(__name__)
 _Answer = TypeVar("_Answer")
@@ -26,6 +27,10 @@ _Answer = TypeVar("_Answer")
 
 class _Lock(LeaseLock):
     """A lease lock to which an unreachable API server is a failed attempt."""
+
+    attempt_seconds = _ATTEMPT_SECONDS
+    renewed = 0.0
+    """Start of the last successful write, by the monotonic clock: the lease is ours from then on."""
 
     async def get(self, name: str, namespace: str) -> tuple[bool, Any]:
         return await self._attempt(super().get(name, namespace), lambda error: (False, _unreachable(error)))
@@ -35,20 +40,26 @@ class _Lock(LeaseLock):
         return await self._attempt(self._create(namespace, lease), lambda _error: False)
 
     async def update(self, name: str, namespace: str, updated_record: LeaderElectionRecord) -> bool:
-        return await self._attempt(super().update(name, namespace, updated_record), lambda _error: False)
+        begun = time.monotonic()
+        updated = await self._attempt(super().update(name, namespace, updated_record), lambda _error: False)
+        if updated:
+            self.renewed = begun
+        return updated
 
     async def _create(self, namespace: str, lease: client.V1Lease) -> bool:
         # kubernetes 37.0.2 passes pretty=True here, which its own request validation refuses.
+        begun = time.monotonic()
         try:
             await self.api_instance.create_namespaced_lease(namespace, lease)
         except client.ApiException as error:
             _log.warning("lease %s/%s was not created: %s", namespace, LEASE_NAME, error.reason)
             return False
+        self.renewed = begun
         return True
 
     async def _attempt(self, call: Awaitable[_Answer], failed: Callable[[Exception], _Answer]) -> _Answer:
         try:
-            return await asyncio.wait_for(call, ATTEMPT_SECONDS)
+            return await asyncio.wait_for(call, self.attempt_seconds)
         except (TimeoutError, aiohttp.ClientError, OSError) as error:
             _log.warning("lease %s: the API server cannot be reached: %s", LEASE_NAME, error or type(error).__name__)
             return failed(error)
@@ -60,14 +71,34 @@ class Election:
     def __init__(self, api: client.ApiClient, namespace: str, identity: str, lease_seconds: int) -> None:
         self.leading = asyncio.Event()
         self._lock = _Lock(LEASE_NAME, namespace, identity, api)
-        # Renewal gives up well before the lease runs out, so that two never believe that they lead.
+        self._lock.attempt_seconds = min(_ATTEMPT_SECONDS, lease_seconds / 4)
+        self._trust_seconds = lease_seconds * 0.8
         renew_within, retry = lease_seconds * 2 / 3, max(1.0, lease_seconds / 7.5)
         config = Config(self._lock, lease_seconds, renew_within, retry, self._started, self._stopped)
         self._election = LeaderElection(config)
 
     async def run(self) -> None:
-        """Stand for election; returns when leadership, once won, is lost."""
-        await self._election.run()
+        """Stand for election; returns when leadership, once won, is lost.
+
+        The client counts its deadline from before a renewal and asks no clock during one, so an API server that hangs
+        could leave two leaders: `_guard` ends ours while the lease still holds the others back.
+        """
+        tasks = {asyncio.create_task(self._election.run()), asyncio.create_task(self._guard())}
+        try:
+            ended, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            for task in ended:
+                task.result()
+        finally:
+            for task in tasks:
+                task.cancel()
+
+    async def _guard(self) -> None:
+        await self.leading.wait()
+        while True:
+            left = self._lock.renewed + self._trust_seconds - time.monotonic()
+            if left <= 0:
+                return
+            await asyncio.sleep(left)
 
     async def release(self) -> None:
         """Give the lease back, so that another operator can take over at once."""

@@ -1,10 +1,13 @@
 """The kinds that the operator reads and writes, and their places in the API."""
 
+import re
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any, Self
 
 from reranker_operator.api import GROUP, KIND, PLURAL, VERSION
+
+_SEGMENT = re.compile(r"[A-Za-z0-9]([-A-Za-z0-9_.:]*[A-Za-z0-9])?")
 
 
 @dataclass(frozen=True)
@@ -47,4 +50,8 @@ class Kind(Enum):
         if self.value.namespaced and namespace is not None:
             parts += ["namespaces", namespace]
         parts += [part for part in (self.value.plural, name, subresource) if part is not None]
+        for part in parts[1:]:
+            # A name out of a user's spec must never become a path: aiohttp resolves "..", even when it is encoded.
+            if not _SEGMENT.fullmatch(part):
+                raise ValueError(f"{part!r} cannot be the name of a {self.value.kind}")
         return "/" + "/".join(parts)

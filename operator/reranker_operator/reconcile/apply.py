@@ -1,8 +1,9 @@
 """Apply: carry out a plan, quietly when there is nothing to do, and notice what had to be put back.
 
-An apply that changes nothing costs a request and its echo a reconcile, so it is left out when the same object was
-applied before and what lives still holds every field of it. After a restart nothing is remembered and each object is
-applied once: the server writes nothing then, since nothing differs.
+An apply that changes nothing costs a request, so it is left out when the same object was applied before and its fields
+live on as the server answered then. What the server makes of a value (1024Mi becomes 1Gi, an empty string vanishes) is
+never predicted, only remembered. After a restart nothing is remembered and each object is applied once: the server
+writes nothing then, since nothing differs.
 """
 
 from collections.abc import Sequence
@@ -16,6 +17,8 @@ from reranker_operator.reconcile.foreign import removals
 _MAX_REMEMBERED = 100_000
 _ATOMIC = ("selector", "nodeSelector")
 """Maps that the server takes whole: one more key in them is a change."""
+_LIST_KEYS = ("mountPath", "containerPort", "port", "name")
+"""What tells the entries of the server's lists apart; a list of other things is compared whole."""
 
 
 @dataclass
@@ -34,27 +37,26 @@ class Applier:
     def __init__(self, kube: Kube, exempt_managers: Sequence[str]) -> None:
         self._kube = kube
         self._exempt = exempt_managers
-        self._applied: dict[tuple[str, str, str], tuple[str, str]] = {}
+        self._applied: dict[tuple[str, str, str], _Memory] = {}
 
     async def apply(self, wanted: dict[str, Any], live: dict[str, Any] | None, into: Applied) -> None:
         """Make `wanted` so; `live` is what was observed in its place."""
         kind, namespace, name = wanted["kind"], wanted["metadata"]["namespace"], wanted["metadata"]["name"]
         key, stamp = (kind, namespace, name), digest(wanted)
         remembered = self._applied.get(key)
-        same = remembered is not None and remembered[1] == stamp
-        current = live
-        if live is None or not same or remembered is None or remembered[0] != _uid(live) or not holds(live, wanted):
-            if same:
-                into.repaired.append(f"{kind} {name} was {'deleted' if live is None else 'changed'} and is put back")
+        if live is not None and remembered == _Memory.of(live, wanted, stamp):
+            current = live
+        else:
             current = {"kind": kind, **await self._kube.apply(wanted)}
-        if current is None:
-            raise AssertionError("an applied object is there")
+            # Only what was ours before, and is not as it was before, has been put back.
+            if remembered is not None and remembered.stamp == stamp and _version(live) != _version(current):
+                into.repaired.append(f"{kind} {name} was {'deleted' if live is None else 'changed'} and is put back")
         if operations := removals(current, wanted, self._exempt):
             into.repaired.append(f"{kind} {name}: removed {', '.join(each['path'] for each in operations[1:])}")
             current = await self._remove(Kind.of(wanted), namespace, name, operations)
         if len(self._applied) >= _MAX_REMEMBERED:
             self._applied.clear()
-        self._applied[key] = (_uid(current), stamp)
+        self._applied[key] = _Memory.of(current, wanted, stamp)
         into.objects[kind] = current
 
     async def delete(self, live: dict[str, Any]) -> None:
@@ -71,22 +73,30 @@ class Applier:
             raise ConflictError(str(error), status=error.status) from error
 
 
-def holds(live: Any, wanted: Any) -> bool:
-    """Whether every field of `wanted` stands in `live`. Lists of named entries may hold more; others must be equal."""
-    if isinstance(wanted, dict):
-        return isinstance(live, dict) and all(
-            key in live and (live[key] == value if key in _ATOMIC else holds(live[key], value))
-            for key, value in wanted.items()
-        )
-    if isinstance(wanted, list):
-        if not isinstance(live, list):
-            return False
-        if wanted and all(isinstance(entry, dict) and "name" in entry for entry in wanted):
-            by_name = {entry.get("name"): entry for entry in live if isinstance(entry, dict)}
-            return all(holds(by_name.get(entry["name"]), entry) for entry in wanted)
-        return len(live) == len(wanted) and all(map(holds, live, wanted))
-    return bool(live == wanted) or str(live) == str(wanted)
+def owned(live: Any, wanted: Any) -> Any:
+    """The part of `live` that stands where `wanted` has something to say."""
+    if isinstance(wanted, dict) and isinstance(live, dict):
+        return {key: live.get(key) if key in _ATOMIC else owned(live.get(key), value) for key, value in wanted.items()}
+    if isinstance(wanted, list) and isinstance(live, list):
+        for name in _LIST_KEYS:
+            if wanted and all(isinstance(entry, dict) and name in entry for entry in wanted):
+                by_name = {entry.get(name): entry for entry in live if isinstance(entry, dict)}
+                return [owned(by_name.get(entry[name]), entry) for entry in wanted]
+    return live
 
 
-def _uid(document: dict[str, Any]) -> str:
-    return str(document["metadata"]["uid"])
+@dataclass(frozen=True)
+class _Memory:
+    """What was applied to which object, and what the server made of it."""
+
+    uid: str
+    stamp: str
+    as_answered: str
+
+    @classmethod
+    def of(cls, live: dict[str, Any], wanted: dict[str, Any], stamp: str) -> "_Memory":
+        return cls(str(live["metadata"]["uid"]), stamp, digest(owned(live, wanted)))
+
+
+def _version(document: dict[str, Any] | None) -> str | None:
+    return document["metadata"]["resourceVersion"] if document is not None else None

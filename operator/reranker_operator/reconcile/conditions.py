@@ -25,14 +25,17 @@ class Facts:
     """The Deployment after this round's apply."""
     refused: str | None
     """What the server said when it refused a child."""
+    failing: str | None = None
+    """What went wrong on the way to the server, which is tried again."""
+    leaving: str | None = None
+    """An object of an earlier service of this name that must go first."""
 
     @property
     def rolled_out(self) -> bool:
         """Whether the Deployment controller has seen this template and finished rolling it out once."""
         if self.deployment is None or template_hash(self.deployment) != self.wanted.template_hash:
             return False
-        status = self.deployment.get("status", {})
-        if status.get("observedGeneration", 0) < self.deployment["metadata"].get("generation", 0):
+        if not self._seen:
             # Not yet seen: a change of the template if none of its pods is there, of the scale if no others are.
             return bool(self.ready_pods) and len(self.current_pods) == len(self.observed.pods)
         return self._deployment_condition("Progressing").get("reason") == "NewReplicaSetAvailable"
@@ -58,7 +61,7 @@ class Facts:
     @property
     def deadline_exceeded(self) -> str | None:
         """The Deployment controller's words when this template's rollout ran out of time."""
-        if template_hash(self.deployment) != self.wanted.template_hash:
+        if template_hash(self.deployment) != self.wanted.template_hash or not self._seen:
             return None
         progressing = self._deployment_condition("Progressing")
         return str(progressing.get("message")) if progressing.get("reason") == "ProgressDeadlineExceeded" else None
@@ -66,8 +69,15 @@ class Facts:
     def cause(self) -> Cause | None:
         """What the pods of this template wait for."""
         failing = self._deployment_condition("ReplicaFailure")
-        refused = failing.get("message") if failing.get("status") == "True" else None
+        refused = failing.get("message") if self._seen and failing.get("status") == "True" else None
         return cause_of(self.current_pods, refused)
+
+    @property
+    def _seen(self) -> bool:
+        """Whether the Deployment controller has looked at the Deployment as it is now."""
+        deployment = self.deployment or {"metadata": {}}
+        seen: int = deployment.get("status", {}).get("observedGeneration", 0)
+        return seen >= int(deployment["metadata"].get("generation", 0))
 
     def _deployment_condition(self, kind: str) -> dict[str, Any]:
         conditions = (self.deployment or {}).get("status", {}).get("conditions") or ()
@@ -76,11 +86,7 @@ class Facts:
 
 def conditions(facts: Facts) -> list[Condition]:
     """Every condition, in the order of `ConditionType`."""
-    accepted = (
-        _false(ConditionType.ACCEPTED, Reason.CHILD_REFUSED, facts.refused)
-        if facts.refused
-        else _true(ConditionType.ACCEPTED, Reason.ACCEPTED, "the spec is valid and the server accepted every object")
-    )
+    accepted = _accepted(facts)
     references, model, available = _references(facts), _model(facts), _available(facts)
     held = next((each for each in (accepted, references, model) if each.status is Status.FALSE), None)
     progressing = _progressing(facts, held)
@@ -102,6 +108,15 @@ def rejected(reason: Reason, message: str) -> list[Condition]:
         _true(ConditionType.STALLED, reason, message),
         _false(ConditionType.READY, reason, message),
     ]
+
+
+def _accepted(facts: Facts) -> Condition:
+    kind = ConditionType.ACCEPTED
+    if facts.refused is not None:
+        return _false(kind, Reason.CHILD_REFUSED, facts.refused)
+    if facts.failing is not None:
+        return Condition(kind, Status.UNKNOWN, Reason.SERVER_FAILING, f"{facts.failing}; it is tried again")
+    return _true(kind, Reason.ACCEPTED, "the spec is valid, and the server accepted every object sent so far")
 
 
 def _references(facts: Facts) -> Condition:
@@ -148,6 +163,11 @@ def _progressing(facts: Facts, held: Condition | None) -> Condition:
     kind = ConditionType.PROGRESSING
     if held is not None:
         return _false(kind, Reason.HELD, f"waiting for {held.type} to be put right")
+    if facts.failing is not None:
+        return _true(kind, Reason.SERVER_FAILING, f"{facts.failing}; it is tried again")
+    if facts.leaving is not None:
+        earlier = f"{facts.leaving} of the earlier service of this name is being removed"
+        return _true(kind, Reason.WAITING_FOR_DEPLOYMENT, earlier)
     if not facts.verdict.verified:
         cause = cause_of(facts.observed.job_pods, facts.observed.refused_job_pods)
         if cause is None or cause.reason in (Reason.WARMING_UP, Reason.STARTING):
@@ -181,6 +201,8 @@ def _ready(
     blocking = held or (stalled if stalled.status is Status.TRUE else None)
     if blocking is not None:
         return _false(kind, blocking.reason, blocking.message)
+    if facts.failing is not None:
+        return _false(kind, progressing.reason, progressing.message)
     if available.status is not Status.TRUE:
         # What it waits for says more than that it waits.
         why = progressing if progressing.status is Status.TRUE else available

@@ -17,6 +17,24 @@ _KEYED = {
     "ports": ("containerPort", "port", "protocol"),
 }
 _POD_LISTS = ("containers", "initContainers", "volumes")
+_FOREIGN_IN_DEPLOYMENT = ("paused", "minReadySeconds")
+_FOREIGN_IN_POD = (
+    "affinity",
+    "activeDeadlineSeconds",
+    "hostAliases",
+    "hostIPC",
+    "hostNetwork",
+    "hostPID",
+    "hostUsers",
+    "nodeName",
+    "nodeSelector",
+    "priorityClassName",
+    "runtimeClassName",
+    "shareProcessNamespace",
+    "tolerations",
+    "topologySpreadConstraints",
+)
+"""Fields that decide what runs where; where we set none, nobody else does."""
 _DEFAULTED_IN_CONTAINER = {"terminationMessagePath", "terminationMessagePolicy", "imagePullPolicy"}
 """Fields the server fills in by itself: not somebody else's."""
 
@@ -30,6 +48,8 @@ def removals(live: dict[str, Any], wanted: dict[str, Any], exempt_managers: Sequ
     if kind == "Deployment":
         root = ("spec", "template", "spec")
         paths = list(_in_pod(_at(live, root), _at(wanted, root), root, _exempt(live, exempt_managers)))
+        paths += [(*root, name) for name in _FOREIGN_IN_POD if _only_in(_at(live, root), _at(wanted, root), name)]
+        paths += [("spec", name) for name in _FOREIGN_IN_DEPLOYMENT if _only_in(live["spec"], wanted["spec"], name)]
     elif kind == "Service":
         paths = list(_in_list(live["spec"], wanted["spec"], "ports", ("spec",)))
     else:
@@ -85,6 +105,10 @@ def _in_list(
 def _in_dict(live: dict[str, Any], wanted: dict[str, Any], name: str, root: Path) -> Iterator[Path]:
     for key in live.get(name, {}).keys() - wanted.get(name, {}).keys():
         yield (*root, name, key)
+
+
+def _only_in(live: dict[str, Any], wanted: dict[str, Any], name: str) -> bool:
+    return bool(live.get(name)) and name not in wanted
 
 
 def _exempt(live: dict[str, Any], managers: Sequence[str]) -> set[tuple[str, str]]:

@@ -1,5 +1,6 @@
 """Plan: from what should exist and what does, decide what to apply, what to remove and what must wait. Pure."""
 
+import datetime
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -7,6 +8,9 @@ from reranker_operator.api import KIND, RerankerService
 from reranker_operator.desired import Desired, ModelReport
 from reranker_operator.desired.metadata import MODEL_HASH, TEMPLATE_HASH
 from reranker_operator.reconcile.observe import Observed
+
+RECHECK_SECONDS = 300.0
+"""A model Job that broke without a verdict is made anew after this time."""
 
 
 @dataclass(frozen=True)
@@ -18,6 +22,8 @@ class ModelVerdict:
     report: ModelReport | None = None
     words: str = ""
     """How the Job itself puts its failure, where there is no report."""
+    undecided_since: datetime.datetime | None = None
+    """When the Job broke without a report: it is tried again later, for that may have been anything."""
 
 
 @dataclass(frozen=True)
@@ -40,11 +46,14 @@ def judge(wanted: Desired, observed: Observed) -> ModelVerdict:
     if finished == "Complete":
         return ModelVerdict(verified=True, report=report)
     if finished == "Failed" and not proven:
-        return ModelVerdict(refused=True, report=report, words=_failure(observed))
+        since = None if report is not None else _failed_at(observed.job)
+        return ModelVerdict(refused=True, report=report, words=_failure(observed), undecided_since=since)
     return ModelVerdict(verified=proven)
 
 
-def plan(service: RerankerService, wanted: Desired, observed: Observed, verdict: ModelVerdict) -> Plan:
+def plan(
+    service: RerankerService, wanted: Desired, observed: Observed, verdict: ModelVerdict, now: datetime.datetime
+) -> Plan:
     """What to do now. The Deployment waits for the model's verdict and for everything that the spec names."""
     pairs = [
         (observed.service_account, wanted.service_account),
@@ -55,10 +64,12 @@ def plan(service: RerankerService, wanted: Desired, observed: Observed, verdict:
         if live is not None and made is not None and (stranger := _stranger(service, live)):
             return stranger
     apply = [made for made in (wanted.service_account, wanted.service) if made is not None]
-    delete = []
-    if wanted.service_account is None and observed.service_account and _is_ours(service, observed.service_account):
-        delete.append(observed.service_account)
-    if not observed.missing or observed.job is not None:
+    delete: list[dict[str, Any]] = []
+    if wanted.service_account is None:
+        delete += _spare_account(service, observed)
+    if verdict.undecided_since and (now - verdict.undecided_since).total_seconds() > RECHECK_SECONDS and observed.job:
+        delete.append(observed.job)  # its deletion is an event, and the next round makes it anew
+    elif not observed.missing or observed.job is not None:
         apply.append(wanted.model_job)
     # A template that runs already is kept in repair whatever has gone missing since.
     if verdict.verified and (not observed.missing or template_hash(observed.deployment) == wanted.template_hash):
@@ -88,6 +99,26 @@ def _report(observed: Observed) -> ModelReport | None:
 def _finished(job: dict[str, Any] | None) -> str | None:
     conditions = (job or {}).get("status", {}).get("conditions") or ()
     return next((c["type"] for c in conditions if c["type"] in ("Complete", "Failed") and c["status"] == "True"), None)
+
+
+def _failed_at(job: dict[str, Any] | None) -> datetime.datetime | None:
+    conditions = (job or {}).get("status", {}).get("conditions") or ()
+    times = [each["lastTransitionTime"] for each in conditions if each["type"] == "Failed" and each["status"] == "True"]
+    return datetime.datetime.fromisoformat(times[0]) if times else None
+
+
+def _spare_account(service: RerankerService, observed: Observed) -> list[dict[str, Any]]:
+    """Our ServiceAccount, if no pod runs under it any more: those of an earlier template need it to the end."""
+    account = observed.service_account
+    if account is None or not _is_ours(service, account):
+        return []
+    deployment = [observed.deployment["spec"]["template"]] if observed.deployment is not None else []
+    used = {_account(pod) for pod in (*deployment, *observed.pods)}
+    return [account] if account["metadata"]["name"] not in used else []
+
+
+def _account(pod: dict[str, Any]) -> str:
+    return str(pod["spec"].get("serviceAccountName", "default"))
 
 
 def _failure(observed: Observed) -> str:

@@ -25,7 +25,9 @@ def cause_of(pods: list[dict[str, Any]], refused: str | None) -> Cause | None:
     """
     if refused is not None:
         return Cause(Reason.POD_CREATION_REFUSED, f"the server refuses the pods: {refused}")
-    causes = [cause for pod in pods for cause in _of_pod(pod)]
+    # A pod that has ended for good (evicted, or a Job's earlier try) speaks only where no other does.
+    living = [pod for pod in pods if pod.get("status", {}).get("phase") not in ("Failed", "Succeeded")]
+    causes = [cause for pod in living or pods for cause in _of_pod(pod)]
     order = (
         Reason.CRASHING,
         Reason.IMAGE_PULL,

@@ -1,25 +1,29 @@
 """One round for one service: observe -> plan -> apply -> report. Idempotent; knows nothing of why it was called."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import datetime
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from reranker_operator.api import Identity, InvalidResourceError, Reason, RerankerService
 from reranker_operator.api.conditions import Status
 from reranker_operator.api.resource import KIND
 from reranker_operator.desired import Defaults, desired
-from reranker_operator.kube import Kind, Kube, KubeError
+from reranker_operator.kube import ConflictError, Kind, Kube, KubeError
+from reranker_operator.kube.events import utc_now
 from reranker_operator.reconcile.admission import host_path_problem
 from reranker_operator.reconcile.apply import Applied, Applier
 from reranker_operator.reconcile.conditions import Facts, conditions, rejected
 from reranker_operator.reconcile.observe import Observed, observe
-from reranker_operator.reconcile.plan import Plan, judge, plan
+from reranker_operator.reconcile.plan import RECHECK_SECONDS, ModelVerdict, Plan, judge, plan
 from reranker_operator.reconcile.report import Reporter, bare_status, status_of
 
 WATCHING_SECONDS = 2.0
 """While a rollout is under way its pods are looked at this often: pods are not watched, a cluster has too many."""
 MISSING_SECONDS = 5.0
 """How soon a missing Secret, claim or class is looked for again."""
+RARELY_SECONDS = 30.0
+"""What has waited for long is looked at no more rarely than this."""
 REFUSED_SECONDS = 60.0
 """How soon a refusal by the server is put to the test again: a quota may grow, a webhook may change its mind."""
 
@@ -48,11 +52,13 @@ class Reconciler:
         defaults: Defaults,
         host_paths: Sequence[str] = (),
         exempt_managers: Sequence[str] = (),
+        now: Callable[[], datetime.datetime] = utc_now,
     ) -> None:
         self._kube = kube
         self._reporter = reporter
         self._defaults = defaults
         self._host_paths = host_paths
+        self._now = now
         self._applier = Applier(kube, exempt_managers)
 
     async def reconcile(self, key: Key) -> Outcome:
@@ -66,30 +72,39 @@ class Reconciler:
             service = RerankerService.parse({**document, "kind": KIND})
         except InvalidResourceError as error:
             remedy = "Correct the spec, or run an operator of the version that wrote it"
-            return await self._reject(document, Reason.INVALID, f"{'; '.join(error.problems)}. {remedy}")
+            said = f"{'; '.join(error.problems)}. {remedy}; meanwhile its objects are left as they are"
+            return await self._reject(document, Reason.INVALID, said)
         if (problem := host_path_problem(service, self._host_paths)) is not None:
             return await self._reject(document, Reason.HOST_PATH_NOT_ALLOWED, problem)
         wanted = desired(service, self._defaults)
         observed = await observe(self._kube, service, wanted)
         verdict = judge(wanted, observed)
-        planned = plan(service, wanted, observed, verdict)
-        applied, refused = await self._carry_out(planned, observed)
+        planned = plan(service, wanted, observed, verdict, self._now())
+        applied, trouble = Applied(), None
+        if planned.leaving is not None or planned.taken is not None:
+            # What stands there says nothing about this service.
+            observed, verdict = replace(observed, deployment=None, job=None, pods=[], job_pods=[]), ModelVerdict()
+        else:
+            trouble = await self._carry_out(planned, observed, applied)
         facts = Facts(
-            service, wanted, observed, verdict, applied.objects.get("Deployment", observed.deployment), refused
+            service=service,
+            wanted=wanted,
+            observed=observed,
+            verdict=verdict,
+            deployment=applied.objects.get("Deployment", observed.deployment),
+            refused=_refusal(planned, trouble),
+            failing=str(trouble) if trouble is not None and not trouble.users_matter else None,
+            leaving=planned.leaving,
         )
         status = status_of(facts, conditions(facts), previous)
         await self._reporter.write(service, status, previous)
         await self._reporter.repaired(service, applied.repaired)
-        return Outcome(_summary(status), _again_in(status, planned, refused))
+        if facts.failing is not None and trouble is not None:
+            raise trouble  # the status tells it; the queue tries again, later each time
+        return Outcome(_summary(status), self._again_in(status, facts))
 
-    async def _carry_out(self, planned: Plan, observed: Observed) -> tuple[Applied, str | None]:
-        """Do what the plan says; a refusal by the server stops it and is returned in the server's words."""
-        applied = Applied()
-        if planned.taken is not None:
-            words = f"{planned.taken} exists and belongs to somebody else. Rename this service, or remove that object"
-            return applied, words
-        if planned.leaving is not None:
-            return applied, None
+    async def _carry_out(self, planned: Plan, observed: Observed, applied: Applied) -> KubeError | None:
+        """Do what the plan says, as far as the server lets us; returns what stopped it."""
         live = {
             "ServiceAccount": observed.service_account,
             "Service": observed.service,
@@ -101,11 +116,27 @@ class Reconciler:
                 await self._applier.delete(each)
             for each in planned.apply:
                 await self._applier.apply(each, live[each["kind"]], applied)
+        except ConflictError:
+            raise  # somebody was faster: the next round reads what they wrote
         except KubeError as error:
-            if not error.users_matter:
-                raise
-            return applied, f"the API server refused an object: {error}"
-        return applied, None
+            return error
+        return None
+
+    def _again_in(self, status: dict[str, Any], facts: Facts) -> float | None:
+        """When to look again where no event asks for it: often at first, then ever more rarely."""
+        said = {each["type"]: each for each in status["conditions"]}
+        if facts.refused is not None:
+            return REFUSED_SECONDS
+        if facts.verdict.undecided_since is not None:
+            return RECHECK_SECONDS
+        if facts.observed.missing:
+            first, condition = MISSING_SECONDS, said["ReferencesResolved"]
+        elif said["Progressing"]["status"] == Status.TRUE.value:
+            first, condition = WATCHING_SECONDS, said["Progressing"]
+        else:
+            return None
+        since = datetime.datetime.fromisoformat(condition["lastTransitionTime"])
+        return min(RARELY_SECONDS, max(first, (self._now() - since).total_seconds() / 20))
 
     async def _reject(self, document: dict[str, Any], reason: Reason, message: str) -> Outcome:
         identity = Identity.of(document)
@@ -122,18 +153,13 @@ class Reconciler:
         return Outcome(_summary(status))
 
 
+def _refusal(planned: Plan, trouble: KubeError | None) -> str | None:
+    if planned.taken is not None:
+        return f"{planned.taken} exists and belongs to somebody else. Rename this service, or remove that object"
+    if trouble is not None and trouble.users_matter:
+        return f"the API server refused an object: {trouble}"
+    return None
+
+
 def _summary(status: dict[str, Any]) -> dict[str, tuple[str, str]]:
     return {each["type"]: (each["status"], each["reason"]) for each in status["conditions"]}
-
-
-def _again_in(status: dict[str, Any], planned: Plan, refused: str | None) -> float | None:
-    said = _summary(status)
-    if planned.leaving is not None:
-        return WATCHING_SECONDS
-    if refused is not None:
-        return REFUSED_SECONDS
-    if said["ReferencesResolved"][0] == Status.FALSE.value:
-        return MISSING_SECONDS
-    if said["Progressing"][0] == Status.TRUE.value:
-        return WATCHING_SECONDS
-    return None

@@ -28,7 +28,8 @@ class Missing:
 
     def __str__(self) -> str:
         what = self.reference
-        thing = f"{what.kind} {what.name}" + (f" has no key {what.key}" if what.key else " does not exist")
+        thing = f"{what.kind} {what.name!r}" if not what.name.isprintable() else f"{what.kind} {what.name}"
+        thing += f" has no key {what.key}" if what.key else " does not exist"
         place = "" if what.kind in _CLUSTER_WIDE else f" in namespace {self.namespace}"
         return f"{thing}{place} (named by {what.field})"
 
