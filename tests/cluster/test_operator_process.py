@@ -10,10 +10,12 @@ from pathlib import Path
 
 import httpx
 import pytest
+import yaml
 
 from localkube.cluster import Cluster
+from localkube.images import Image
 from localkube.operator_process import NAMESPACE, OperatorProcess
-from localkube.processes import wait_until
+from localkube.processes import free_port, wait_until
 from rerankers import Json, Rerankers
 
 LEASE = ("coordination.k8s.io/v1", "Lease", "reranker-operator")
@@ -187,3 +189,42 @@ def test_logs_can_be_json(cluster: Cluster, operator: OperatorProcess, tmp_path:
     lines = [json.loads(line) for line in other.log.read_text().splitlines()]
     assert lines[0]["level"] == "info"
     assert lines[0]["message"].startswith("version ")
+
+
+def test_the_shipped_deployment_runs_with_its_own_service_account(
+    cluster: Cluster, operator: OperatorProcess, rerankers: Rerankers, repository: Path
+) -> None:
+    """The pod of deploy/operator.yaml: in-cluster address, mounted token, read-only root, probes.
+
+    Pods of this kit reach the API server only in the host's network, which the namespace's Pod Security level refuses:
+    both are changed here, and nothing else but the ports, which must be free.
+    """
+    document = yaml.safe_load((repository / "deploy/operator.yaml").read_text())
+    pod = document["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+    ports = {"metrics": free_port(), "health": free_port()}
+    container["args"] += [f"--{name}-port={port}" for name, port in ports.items()]
+    container["ports"] = [{"name": name, "containerPort": port, "hostPort": port} for name, port in ports.items()]
+    pod["hostNetwork"] = True
+    document["spec"]["replicas"] = 1
+    level = "pod-security.kubernetes.io/enforce"
+    cluster.add_image(Image(container["image"], entrypoint=["reranker-operator"]))
+    cluster.kubectl("label", "namespace", NAMESPACE, f"{level}=privileged", "--overwrite")
+    operator.stop()
+    try:
+        cluster.apply(document)
+        available = cluster.wait(
+            "apps/v1",
+            "Deployment",
+            "reranker-operator",
+            lambda item: item.get("status", {}).get("availableReplicas") == 1,
+            namespace=NAMESPACE,
+        )
+        assert available
+        rerankers.apply("docs", replicas=0)
+        rerankers.wait_condition("docs", "Ready", "False", "Paused")
+    finally:
+        cluster.delete("apps/v1", "Deployment", "reranker-operator", NAMESPACE)
+        cluster.wait_gone("apps/v1", "Deployment", "reranker-operator", namespace=NAMESPACE)
+        cluster.kubectl("label", "namespace", NAMESPACE, f"{level}=restricted", "--overwrite")
+        operator.start()

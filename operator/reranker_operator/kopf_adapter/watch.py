@@ -21,6 +21,8 @@ _TOKEN_SECONDS = 60
 """Bound tokens are rotated on disk; the official client re-reads them, and kopf asks again after this time."""
 _SILENCE_SECONDS = 600
 _STOP_SECONDS = 5
+_IDENTITY: Any = "reranker-operator"
+"""kopf would make one from the user's name, and fail in an image where the numeric user has none."""
 
 Key = tuple[str, str]
 
@@ -97,6 +99,7 @@ async def _operator(
         registry=registry,
         settings=settings,
         standalone=True,
+        identity=_IDENTITY,
         clusterwide=not namespaces,
         namespaces=list(namespaces),
         stop_flag=stop,
