@@ -22,7 +22,7 @@ if TYPE_CHECKING:  # imported where used: verify must start at once
     from reranker_runtime.settings import Settings
 
 BAD_INPUT: Final = 2
-DIRECTORY: Final = click.Path(path_type=Path)
+DIRECTORY: Final = click.Path(path_type=Path, readable=False)  # verify reports that itself, as JSON
 
 
 class Group(click.Group):
@@ -176,6 +176,11 @@ def rank(
     texts = list(passages) + read_passages(file, given=bool(passages))
     if not texts:
         raise SettingsError("no passages: give them as arguments, with --file FILE, or one a line on standard input")
+    for text in (query, *texts):
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:
+            raise SettingsError(f"{text!a} is not UTF-8 text") from error
     scores = score(settings, query, texts, truncate.upper())
     order = sorted(range(len(texts)), key=lambda n: (-scores.logits[n], n))[:top]
     show = print_json if as_json else partial(print_table, texts)
@@ -197,7 +202,7 @@ def read_passages(file: Path | None, *, given: bool) -> list[str]:
         raise SettingsError(f"--file {file} cannot be read: {error.strerror}") from error
     except UnicodeDecodeError as error:
         raise SettingsError(f"{file or 'standard input'} is not UTF-8 text ({error.reason})") from error
-    return [line.strip() for line in text.splitlines() if line.strip()]
+    return [line.strip() for line in text.split("\n") if line.strip()]
 
 
 def score(settings: Settings, query: str, texts: list[str], truncate: str) -> Scores:

@@ -7,7 +7,7 @@ RerankerError
     ├── InvalidRequest    400, 404, 405, 413, 422: the caller must change the request
     │   └── InputTooLong  422: a pair exceeds the token limit and truncation is off
     ├── Unavailable       503: not now; says when to come back
-    ├── TimedOut          504: the request's own time limit ran out
+    ├── TimedOut          504: the request's own time limit ran out; 408: while its body was awaited
     └── ScoringFailed     500: the model gave no usable score
 """
 

@@ -53,6 +53,8 @@ class LogLevel(StrEnum):
     ERROR = "error"
 
 
+MOST_PASSAGES: Final = 100_000
+"""What RERANKER_MAX_PASSAGES may be at most: a request's list is read no further."""
 PRECISIONS: Final = {"float32": "fp32", "bfloat16": "bf16", "float16": "fp16"}
 LEVELS: Final = {"trace": "debug", "default": "info", "warn": "warning", "critical": "error", "fatal": "error"}
 FORMATS: Final = {"json": True, "jsonl": True, "text": False, "plain": False, "console": False, "pretty": False}
@@ -140,7 +142,7 @@ class Settings(BaseModel):
         "", description="Refuse to serve any other weights."
     )
     max_passages: Annotated[int, Env(("RERANKER_MAX_PASSAGES",))] = Field(
-        512, ge=1, le=100_000, description="Passages in one request."
+        512, ge=1, le=MOST_PASSAGES, description="Passages in one request."
     )
     max_body_bytes: Annotated[int, Env(("RERANKER_MAX_BODY_BYTES",))] = Field(
         67_108_864, ge=1024, description="Bytes of one request's body; more is answered 413."
@@ -202,6 +204,7 @@ IGNORED: Final = {
 
 def read_settings(environ: Mapping[str, str], **flags: Any) -> Settings:
     """Settings from the environment, then flags (None: not given). Raises `SettingsError` naming the variable."""
+    _check_text(environ, flags)
     values: dict[str, Any] = {}
     for name, field in Settings.model_fields.items():
         given = {variable: _validate(field, variable, raw, environ) for variable, raw in _given(field, environ)}
@@ -218,6 +221,17 @@ def read_settings(environ: Mapping[str, str], **flags: Any) -> Settings:
         culprit = Settings.model_fields.get(str(first["loc"][0])) if first["loc"] else None
         where = f"{_variables(culprit)[0].partition('#')[0]}: " if culprit else ""
         raise SettingsError(where + first["msg"].removeprefix("Value error, ")) from None
+
+
+def _check_text(environ: Mapping[str, str], flags: Mapping[str, Any]) -> None:
+    # Python smuggles bytes that are not UTF-8 through as surrogates, which no JSON answer can carry.
+    ours = {variable.split("#")[0] for field in Settings.model_fields.values() for variable in _variables(field)}
+    given = {name: environ[name] for name in ours if name in environ}
+    for name, value in (given | {f"--{key.replace('_', '-')}": str(flag) for key, flag in flags.items()}).items():
+        try:
+            value.encode()
+        except UnicodeEncodeError:
+            raise SettingsError(f"{name}={value!a} cannot be honoured: it is not UTF-8 text") from None
 
 
 def unknown_variables(environ: Mapping[str, str]) -> list[str]:

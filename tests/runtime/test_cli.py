@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import math
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -41,7 +43,12 @@ def test_verify_reports_what_is_there(models: Any, run: Any, tmp_path: Path) -> 
 
 
 def test_the_digest_is_what_sha256sum_gives(models: Any, run: Any) -> None:
-    for directory in (models.sharded, models.sentence("cls")):
+    single = models.copy(models.bert, "single-shard")
+    tensors = load_file(single / "model.safetensors")
+    (single / "model.safetensors").rename(single / "model-1.safetensors")
+    index = {"weight_map": dict.fromkeys(tensors, "model-1.safetensors")}
+    (single / "model.safetensors.index.json").write_text(json.dumps(index))
+    for directory in (models.sharded, models.sentence("cls"), single):
         files = [p.relative_to(directory) for p in directory.rglob("*") if p.is_file()]
         script = "sha256sum " + " ".join(map(str, files)) + " | LC_ALL=C sort -k2 | sha256sum"
         by_hand = subprocess.run(script, shell=True, cwd=directory, capture_output=True, text=True, check=True)
@@ -130,6 +137,51 @@ def first_shard(change: Callable[[str], Callable[[Path], None]]) -> Callable[[Pa
     return find
 
 
+def both(*changes: Callable[[Path], None]) -> Callable[[Path], None]:
+    def change(directory: Path) -> None:
+        for part in changes:
+            part(directory)
+
+    return change
+
+
+def pipe(file: str) -> Callable[[Path], None]:
+    return both(drop(file), lambda directory: os.mkfifo(directory / file))
+
+
+def link(file: str, target: str) -> Callable[[Path], None]:
+    return both(drop(file), lambda directory: (directory / file).symlink_to(target))
+
+
+def grow(file: str, size: int) -> Callable[[Path], None]:
+    return lambda directory: os.truncate(directory / file, size)
+
+
+def notes(value: Any) -> Callable[[Path], None]:
+    """Another __metadata__ in the safetensors header."""
+
+    def change(directory: Path) -> None:
+        path = directory / "model.safetensors"
+        content = path.read_bytes()
+        end = 8 + int.from_bytes(content[:8], "little")
+        header = json.dumps(json.loads(content[8:end]) | {"__metadata__": value}).encode()
+        path.write_bytes(len(header).to_bytes(8, "little") + header + content[end:])
+
+    return change
+
+
+def template(pieces: list[Any], token: int = 2) -> Callable[[Path], None]:
+    special = {"[CLS]": {"id": "[CLS]", "ids": [token], "tokens": ["[CLS]"]}}
+    made = {"type": "TemplateProcessing", "single": pieces, "pair": pieces, "special_tokens": special}
+    return edit("tokenizer.json", post_processor=made)
+
+
+TEXT = {"Sequence": {"id": "A", "type_id": 0}}
+CLS = {"SpecialToken": {"id": "[CLS]", "type_id": 0}}
+DOT = put("config_sentence_transformers.json", b'{"similarity_fn_name": "dot"}')
+UNNORMALISED = put("modules.json", b'[{"type": "x.Transformer"}, {"type": "x.Pooling", "path": "1_Pooling"}]')
+LONG = {"a": "x" * 300 + ".safetensors"}
+
 REFUSALS = [
     ("bert", put("pytorch_model.bin", b"x"), "PickleFound", "pytorch_model.bin"),
     ("bert", put("old/model.PT", b"x"), "PickleFound", "old/model.PT"),
@@ -176,6 +228,24 @@ REFUSALS = [
         "VariantUnsupported",
         "eu",
     ),
+    ("mean", both(DOT, UNNORMALISED), "VariantUnsupported", "Normalize"),
+    ("bert", edit("tokenizer.json", post_processor=None), "TokenizerInvalid", "post_processor"),
+    ("bert", template([TEXT, CLS]), "TokenizerInvalid", "post_processor"),
+    ("cls", edit("tokenizer.json", post_processor={"type": "ByteLevel"}), "TokenizerInvalid", "post_processor"),
+    ("bert", template([CLS, TEXT], token=99_999), "TokenizerInvalid", "99999"),
+    ("bert", edit("tokenizer.json", model={"vocab": {"a": 0}}), "TokenizerInvalid", "vocabulary"),
+    ("bert", edit("tokenizer.json", added_tokens=[{"id": math.inf}]), "TokenizerInvalid", "tokenizer.json"),
+    ("bert", edit("config.json", layer_norm_eps=10**400), "ConfigInvalid", "layer_norm_eps"),
+    ("bert", edit("config.json", hidden_act=[]), "ConfigInvalid", "TypeError"),
+    ("bert", edit("config.json", num_hidden_layers=10**9), "TensorMissing", "encoder.layer.2"),
+    ("bert", edit("config.json", architectures=["é" * 3000]), "ArchitectureUnknown", "éé"),
+    ("sharded", edit("model.safetensors.index.json", weight_map=LONG), "DirectoryUnreadable", "name too long"),
+    ("bert", pipe("config.json"), "ConfigInvalid", "config.json is not a regular file"),
+    ("bert", pipe("model.safetensors"), "ShardInvalid", "model.safetensors is not a regular file"),
+    ("bert", link("tokenizer.json", "/dev/zero"), "TokenizerInvalid", "tokenizer.json is not a regular file"),
+    ("bert", grow("config.json", 2**28 + 1), "ConfigInvalid", "larger than"),
+    ("bert", notes({"format": 1}), "ShardInvalid", "__metadata__"),
+    ("bert", edit("tokenizer_config.json", model_max_length=3), "LimitExceeded", "model_max_length"),
 ]
 
 
@@ -184,7 +254,7 @@ def test_verify_refuses(models: Any, number: int) -> None:
     """In this process, through the command itself: forty interpreters would say the same more slowly."""
 
     kind, change, reason, named = REFUSALS[number]
-    source = models.sentence(kind) if kind == "mean" else getattr(models, kind)
+    source = models.sentence(kind) if kind in ("mean", "cls") else getattr(models, kind)
     directory = models.copy(source, f"refused-{number}")
     change(directory)
     done = CliRunner().invoke(main, ["verify", "--quick", str(directory)])
@@ -194,6 +264,65 @@ def test_verify_refuses(models: Any, number: int) -> None:
     assert named in said["message"]
     assert len(done.stdout.splitlines()) == 1
     assert len(done.stdout) < 4096
+
+
+def test_verify_takes_what_changes_no_score(models: Any, invoke: Any) -> None:
+    taken = [
+        ("mean", DOT),
+        ("mean", edit("tokenizer.json", post_processor=None)),
+        ("bert", notes({"format": "pt"})),
+        ("bert", edit("tokenizer_config.json", model_max_length=4)),
+    ]
+    for number, (kind, change) in enumerate(taken):
+        source = models.sentence(kind) if kind == "mean" else getattr(models, kind)
+        directory = models.copy(source, f"taken-{number}")
+        change(directory)
+        done = invoke("verify", "--quick", directory)
+        assert done.returncode == 0, done.stdout
+        ranked = invoke("rank", "--model", directory, "-q", "w1", "w2", "--json")
+        assert ranked.returncode == 0, ranked.stderr
+
+
+def test_rank_refuses_what_verify_refuses(models: Any, invoke: Any) -> None:
+    directory = models.copy(models.bert, "absurd")
+    edit("config.json", layer_norm_eps=10**400)(directory)
+    for model, said in ((directory, "layer_norm_eps"), ("x" * 300, "name too long")):
+        done = invoke("rank", "--model", model, "-q", "w1", "w2")
+        assert (done.returncode, done.stdout) == (2, "")
+        assert done.stderr.startswith("error: ")
+        assert len(done.stderr.splitlines()) == 1
+        assert said in done.stderr
+
+
+def unprivileged(*args: object) -> subprocess.CompletedProcess[str]:
+    """Run a command without root's right to pass over permissions, for whoever runs the tests as root."""
+    drop_and_run = (
+        "import ctypes, os, sys\n"
+        "for right in (1, 2):  # CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH, out of the bounding set\n"
+        "    ctypes.CDLL(None).prctl(24, right, 0, 0, 0)\n"
+        "os.execv(sys.argv[1], sys.argv[1:])"
+    )
+    line = [sys.executable, "-c", drop_and_run, sys.executable, "-m", "reranker_runtime", *map(str, args)]
+    return subprocess.run(line, capture_output=True, text=True, check=False)
+
+
+def test_permissions_matter_for_the_directory_and_not_for_a_lost_and_found(models: Any, tmp_path: Path) -> None:
+    directory = models.copy(models.bert, "volume")
+    closed = directory / "lost+found"
+    closed.mkdir(mode=0)
+    done = unprivileged("verify", "--quick", directory)
+    assert done.returncode == 0, done.stdout
+    closed.chmod(0o700)
+    report = tmp_path / "report"
+    for shut, asked in ((directory, directory), (directory, directory / "lost+found")):
+        shut.chmod(0)
+        done = unprivileged("verify", "--quick", "--report", report, asked)
+        shut.chmod(0o700)
+        assert done.returncode == 2
+        said = json.loads(done.stdout)
+        assert said["reason"] == "DirectoryUnreadable"
+        assert str(asked) in said["message"]
+        assert report.read_text() == done.stdout
 
 
 def test_a_classifier_with_labels_is_no_reranker(models: Any, run: Any) -> None:
@@ -266,6 +395,19 @@ def test_rank_prints_json_for_programs_from_arguments_file_and_stdin(
         assert [item["index"] for item in said["rankings"]] == [item["index"] for item in wanted["rankings"]]
         assert said["rankings"][0]["logit"] == pytest.approx(wanted["rankings"][0]["logit"], abs=1e-6)
         assert said["usage"] == wanted["usage"]
+
+
+def test_rank_splits_lines_at_line_feeds_only(models: Any, invoke: Any) -> None:
+    done = invoke("rank", "--model", models.bert, "-q", "w1", "--json", stdin="w1\x0bw2\u2028w3\r\nw4\x85w5\n")
+    assert len(json.loads(done.stdout)["rankings"]) == 2
+
+
+def test_rank_takes_text_only(models: Any, run: Any) -> None:
+    for args in (("-q", "caf\udce9", "w2"), ("-q", "w1", "caf\udce9")):
+        done = run("rank", "--model", models.bert, *args)
+        assert (done.returncode, done.stdout) == (2, "")
+        assert len(done.stderr.splitlines()) == 1
+        assert "not UTF-8" in done.stderr
 
 
 def test_rank_explains_itself_in_one_line(models: Any, invoke: Any, tmp_path: Path, words: Any) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import os
 import signal
+import socket
 import ssl
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -78,6 +80,30 @@ def test_a_model_that_cannot_be_served_ends_the_process(models: Any, start: Any,
         assert said in server.log
 
 
+def test_weights_are_kept_when_their_file_is_written_over(models: Any, start: Any) -> None:
+    directory = models.copy(models.bert, "written-over")
+    server = start(directory, NIM_PRECISION="fp32").ready()
+    before = server.logits("w1", ["w2", "w3 w4"])
+    weights = directory / "model.safetensors"
+    with weights.open("r+b") as stream:
+        stream.write(bytes(weights.stat().st_size))
+    assert server.logits("w1", ["w2", "w3 w4"]) == before
+    os.truncate(weights, 0)
+    assert server.logits("w1", ["w2", "w3 w4"]) == before
+
+
+def test_a_body_that_never_arrives_is_408(models: Any, start: Any) -> None:
+    server = start(models.bert, NIM_REQUEST_TIMEOUT_S=0.1).ready()
+    with socket.create_connection(("127.0.0.1", server.port)) as caller:
+        caller.sendall(b"POST /v1/ranking HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\n{")
+        answer = http.client.HTTPResponse(caller)
+        answer.begin()
+        said = json.loads(answer.read())
+    assert answer.status == 408
+    assert (said["object"], said["detail"], said["type"]) == ("error", {}, "timeout_error")
+    assert "NIM_REQUEST_TIMEOUT_S" in said["message"]
+
+
 def test_the_right_digest_is_served(models: Any, start: Any, run: Any) -> None:
     digest = json.loads(run("verify", models.bert).stdout)["digest"]
     server = start(models.bert, RERANKER_MODEL_DIGEST=digest, RERANKER_INTERNAL_PORT=0).ready()
@@ -90,6 +116,7 @@ def test_wrong_settings_end_the_process_with_one_line(run: Any, models: Any) -> 
         ({"NIM_HTTP_API_PORT": "high"}, "NIM_HTTP_API_PORT=high"),
         ({"NIM_MAX_QUEUE_SIZE": 1, "NIM_SERVER_MAX_QUEUE_SIZE": 2}, "disagree"),
         ({"NIM_MODEL_PATH": ""}, "NIM_MODEL_PATH"),
+        ({"NIM_SERVED_MODEL_NAME": "caf\udce9"}, "not UTF-8"),
         ({"NIM_TLS_CERT_PATH": models.bert, "NIM_TLS_KEY_PATH": models.bert}, "PEM"),
     ):
         ended = run("serve", **({"NIM_MODEL_PATH": models.bert, "NIM_LOG_LEVEL": "error"} | given))

@@ -73,3 +73,11 @@ def test_identical_passages_get_identical_scores(bert: Any) -> None:
 def test_user_text_never_becomes_a_control_token(bert: Any) -> None:
     usage = [bert.rank("w1", [text]).json()["usage"]["total_tokens"] for text in ("[SEP]", "w5")]
     assert usage[0] > usage[1] == 5
+
+
+def test_a_control_token_that_the_vocabulary_holds_as_a_piece_is_an_unknown_word_in_user_text(strict: Any) -> None:
+    for token in ("<s>", "</s>", "<pad>"):
+        written, unknown = strict.logits("w1", [f"w2 {token} w3", "w2 é w3"])
+        assert written == unknown
+        written, unknown = (strict.logits(f"w1 {text}", ["w2"])[0] for text in (token, "é"))
+        assert written == unknown

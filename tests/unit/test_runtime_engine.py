@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -20,7 +21,9 @@ from reranker_runtime.engine.cpus import usable_cpus
 from reranker_runtime.engine.tokenise import PairPlanner, Plan, Row, Template, Texts, Truncate
 from reranker_runtime.engine.worker import ACTIVE, Worker
 from reranker_runtime.errors import InputTooLong, ModelError, ScoringFailed, TimedOut, Unavailable
+from reranker_runtime.http.app import api_app
 from reranker_runtime.metrics import Metrics
+from reranker_runtime.service import Phase, Service
 from reranker_runtime.settings import read_settings
 
 
@@ -158,6 +161,84 @@ async def busy(worker: Worker, scorer: FakeScorer, *passages: str) -> asyncio.Ta
     return task
 
 
+def waiting(metrics: Metrics) -> float | None:
+    """What Prometheus reads."""
+    return metrics.registry.get_sample_value("reranker_queue_requests")
+
+
+def test_a_small_request_overtakes_as_many_large_ones_as_may_be_active() -> None:
+    async def play(worker: Worker, scorer: FakeScorer) -> None:
+        large = [await busy(worker, scorer, *"abcdef")]
+        large += [ask(worker, *"ABCDEF") for _ in range(2 * ACTIVE)]
+        await until(lambda: len(worker._waiting) == 2 * ACTIVE)
+        small = ask(worker, "z")
+        await until(lambda: len(worker._waiting) == 2 * ACTIVE + 1)
+        assert waiting(worker._metrics) == 2 * ACTIVE + 1
+        scorer.turns.release()
+        await until(lambda: len(scorer.begun) == 2)
+        assert waiting(worker._metrics) == ACTIVE + 1
+        scorer.turns.release(100)
+        assert await small == ["z"]
+        assert scorer.begun.index("z") <= ACTIVE + 1
+        assert [len(await task) for task in large] == [6] * (2 * ACTIVE + 1)
+
+    assert waiting(scenario(play)) == 0
+
+
+def test_a_large_request_that_is_first_in_line_is_not_overtaken_for_ever() -> None:
+    async def play(worker: Worker, scorer: FakeScorer) -> None:
+        tasks = [await busy(worker, scorer, "first")]
+        tasks += [ask(worker, "small") for _ in range(ACTIVE)]
+        tasks.append(ask(worker, "large", "large"))
+        tasks += [ask(worker, "small") for _ in range(3 * ACTIVE)]
+        await until(lambda: len(worker._waiting) == 4 * ACTIVE + 1)
+        scorer.turns.release(100)
+        for task in tasks:
+            await task
+        assert scorer.begun.index("large") <= 2 * ACTIVE
+
+    scenario(play)
+
+
+def test_the_wait_counts_from_arrival() -> None:
+    async def play(worker: Worker, scorer: FakeScorer) -> None:
+        held = threading.Event()
+
+        def plan(*_: object) -> Plan:
+            assert held.wait(60)
+            return Plan([], [], 0, 0, 0)
+
+        scorer.plan = plan  # type: ignore[method-assign]
+        with pytest.raises(Unavailable, match=r"waited 0.01 seconds"):
+            await ask(worker, "a")
+        held.set()
+
+    metrics = scenario(play, RERANKER_MAX_QUEUE_SECONDS="0.01")
+    assert metrics.refused.labels("queue_timeout")._value.get() == 1
+
+
+def test_a_failure_that_nobody_foresaw_is_answered_in_nims_shape_and_logged(caplog: pytest.LogCaptureFixture) -> None:
+    class BrokenScorer(FakeScorer):
+        def plan(self, query: str, passages: Sequence[str], truncate: Truncate) -> Plan:
+            raise ZeroDivisionError
+
+    async def main() -> httpx.Response:
+        service = Service(read_settings({"NIM_MODEL_PATH": "/m"}))
+        service._worker = Worker(BrokenScorer(), service.settings, service.metrics)  # type: ignore[arg-type]
+        service.enter(Phase.READY)
+        transport = httpx.ASGITransport(api_app(service))
+        async with httpx.AsyncClient(transport=transport, base_url="http://here") as client:
+            return await client.post("/v1/ranking", json={"query": {"text": "a"}, "passages": [{"text": "b"}]})
+
+    answer = asyncio.run(main())
+    said = answer.json()
+    assert answer.status_code == 500
+    assert (said["object"], said["detail"], said["type"]) == ("error", {}, "internal_server_error")
+    assert "X-Request-Id" in said["message"]
+    assert answer.headers["X-Request-Id"]
+    assert "ZeroDivisionError" in caplog.text
+
+
 def test_a_small_request_does_not_wait_behind_the_whole_of_a_large_one() -> None:
     async def play(worker: Worker, scorer: FakeScorer) -> None:
         large = await busy(worker, scorer, *"abcdef")
@@ -189,7 +270,7 @@ def test_a_full_queue_refuses_and_those_who_leave_make_room() -> None:
 
     metrics = scenario(play, NIM_MAX_QUEUE_SIZE="2")
     assert metrics.refused.labels("queue_full")._value.get() == 1
-    assert metrics.queued._value.get() == 0
+    assert waiting(metrics) == 0
 
 
 def test_only_a_few_requests_are_active_at_once() -> None:

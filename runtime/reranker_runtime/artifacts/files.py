@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import stat
 from pathlib import Path
 from typing import Any, Final
 
@@ -20,6 +21,9 @@ PROMPTS: Final = "config_sentence_transformers.json"
 WEIGHTS: Final = "model.safetensors"
 INDEX: Final = "model.safetensors.index.json"
 
+MAX_JSON: Final = 256 * 1024 * 1024
+"""Bytes of a JSON file; the largest tokenizers have 35 million."""
+
 
 def open_directory(path: Path) -> Path:
     """The directory itself, after refusing what is not one and what holds pickles."""
@@ -30,6 +34,7 @@ def open_directory(path: Path) -> Path:
             f"model directory {path} {what}; give the folder that holds config.json, tokenizer.json and *.safetensors",
         )
     try:
+        next(path.iterdir(), None)
         found = sorted(_pickles(path))
     except OSError as error:
         raise ModelError(
@@ -47,21 +52,31 @@ def open_directory(path: Path) -> Path:
 
 
 def _pickles(path: Path) -> list[str]:
-    def fail(error: OSError) -> None:
-        raise error
-
+    # A folder that cannot be listed is passed over: nothing in it is served, and every ext4 volume has a lost+found.
     return [
         (Path(folder) / name).relative_to(path).as_posix()
-        for folder, _, names in os.walk(path, onerror=fail)
+        for folder, _, names in os.walk(path)
         for name in names
         if Path(name).suffix.lower() in PICKLES
     ]
 
 
+def require_regular(path: Path, reason: Reason) -> None:
+    """Refuse pipes, devices and folders, before opening: a pipe would be waited for, a device may never end."""
+    if not stat.S_ISREG(path.stat().st_mode):  # after following links
+        raise ModelError(reason, f"{path} is not a regular file; copy the file from the model again")
+
+
 def read_json(path: Path, reason: Reason = Reason.CONFIG_INVALID) -> Any:
     """A JSON file's value; a file that cannot be read or parsed is a `ModelError`."""
     try:
-        return json.loads(path.read_bytes())
+        require_regular(path, reason)
+        size = path.stat().st_size
+        with path.open("rb") as stream:  # a file below /proc is longer than it says
+            content = stream.read(MAX_JSON + 1) if size <= MAX_JSON else b""
+        if max(size, len(content)) > MAX_JSON:
+            raise ModelError(reason, f"{path} is larger than {MAX_JSON} bytes; copy the file from the model again")
+        return json.loads(content)
     except OSError as error:
         raise ModelError(
             Reason.DIRECTORY_UNREADABLE,

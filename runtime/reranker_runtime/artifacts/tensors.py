@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from reranker_runtime.artifacts.files import INDEX, WEIGHTS, read_object
+from reranker_runtime.artifacts.files import INDEX, WEIGHTS, read_object, require_regular
 from reranker_runtime.errors import ModelError, Reason
 
 MAX_HEADER: Final = 100_000_000  # the format's own limit
@@ -98,6 +98,7 @@ def read_header(directory: Path, file: str) -> dict[str, Tensor]:
     """The tensors of one safetensors file, after comparing every offset with the file's size."""
     path = directory / file
     try:
+        require_regular(path, Reason.SHARD_INVALID)
         with path.open("rb") as stream:
             size = os.fstat(stream.fileno()).st_size
             start = stream.read(8)
@@ -123,7 +124,9 @@ def read_header(directory: Path, file: str) -> dict[str, Tensor]:
         raise _invalid(path, "its header is not JSON") from None
     if not isinstance(entries, dict):
         raise _invalid(path, "its header is not a JSON object")
-    entries.pop("__metadata__", None)
+    notes = entries.pop("__metadata__", None)
+    if notes is not None and not (isinstance(notes, dict) and all(isinstance(text, str) for text in notes.values())):
+        raise _invalid(path, "its __metadata__ is no object of texts")
     tensors: dict[str, Tensor] = {}
     spans: list[tuple[int, int]] = []
     for name, entry in entries.items():

@@ -10,8 +10,8 @@ from reranker_runtime.artifacts.digest import check_digest, digest
 from reranker_runtime.errors import ModelError
 from reranker_runtime.models.registry import describe
 
-MESSAGE_LIMIT: Final = 3000
-"""Characters; the kubelet keeps 4,096 bytes of a termination message."""
+LINE_LIMIT: Final = 4095
+"""Bytes of the report with its line end; the kubelet keeps 4,096 of a termination message."""
 
 
 def verify(directory: Path, *, quick: bool = False, expected: str = "") -> dict[str, Any]:
@@ -24,7 +24,7 @@ def verify(directory: Path, *, quick: bool = False, expected: str = "") -> dict[
             if expected:
                 check_digest(directory, expected, report["digest"])
     except ModelError as error:
-        return {"ok": False, "reason": error.reason.value, "message": error.message[:MESSAGE_LIMIT]}
+        return {"ok": False, "reason": error.reason.value, "message": error.message}
     return report | {
         "architecture": blueprint.architecture,
         "family": blueprint.family.value,
@@ -38,4 +38,9 @@ def verify(directory: Path, *, quick: bool = False, expected: str = "") -> dict[
 
 def one_line(report: dict[str, Any]) -> str:
     """The report as the contract has it: one line of JSON, ASCII only so that bytes are characters."""
-    return json.dumps(report)
+    line = json.dumps(report)
+    while (excess := len(line) + 1 - LINE_LIMIT) > 0 and report.get("message"):
+        # One character may be twelve bytes of JSON: cut no more than that asks for.
+        report = report | {"message": report["message"][: -1 - excess // 12]}
+        line = json.dumps(report)
+    return line

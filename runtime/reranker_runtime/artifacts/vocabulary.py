@@ -3,37 +3,104 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from reranker_runtime.artifacts.files import read_object
 from reranker_runtime.errors import ModelError, Reason
 
+SAVE_AGAIN: Final = "write it again with transformers.AutoTokenizer.from_pretrained(MODEL).save_pretrained(DIRECTORY)"
+NEEDED: Final = {
+    "BPE": ("merges",),
+    "WordPiece": ("unk_token", "continuing_subword_prefix", "max_input_chars_per_word"),
+    "WordLevel": ("unk_token",),
+    "Unigram": (),
+}
+"""What the tokenizers library asks of each type of model, beside its vocab."""
+FIXED: Final = {"BertProcessing": (3, 2), "RobertaProcessing": (4, 2)}
+"""Special tokens around a pair and around a single text, where no template lists them."""
 
-def check_vocabulary(path: Path, rows: int) -> None:
-    """Every token id must be below `rows`, the model's vocab_size."""
-    highest = _highest_id(path, read_object(path, Reason.TOKENIZER_INVALID))
-    if highest >= rows:
+
+def check_vocabulary(path: Path, rows: int, *, pair: bool, first: bool) -> int:
+    """The number of special tokens around a pair or a single text.
+
+    Every token id must be below `rows`, the model's vocab_size; with `first`, a special token must come first.
+    """
+    values = read_object(path, Reason.TOKENIZER_INVALID)
+    try:
+        _check_model(values.get("model"))
+        ids = _ids(values)
+        around = _around(values.get("post_processor"), pair=pair)
+    except (TypeError, ValueError, KeyError, AttributeError, OverflowError) as error:
+        raise ModelError(Reason.TOKENIZER_INVALID, f"{path} holds no usable vocabulary; {SAVE_AGAIN}") from error
+    if max(ids) >= rows:
         raise ModelError(
             Reason.TOKENIZER_INVALID,
-            f"{path} has token id {highest}, but config.json gives the model vocab_size {rows}; "
+            f"{path} has token id {max(ids)}, but config.json gives the model vocab_size {rows}; "
             "tokenizer and model are from different models",
         )
+    if around is None:  # a post-processor of a kind not known here: the engine asks the tokenizer itself
+        return 0
+    if first and not (around and around[0]):
+        raise no_first_token(path)
+    return sum(around)
 
 
-def _highest_id(path: Path, values: dict[str, Any]) -> int:
-    model, added = values.get("model"), values.get("added_tokens", [])
-    vocabulary = model.get("vocab") if isinstance(model, dict) else None
-    try:
-        if isinstance(vocabulary, dict):
-            ids = max(vocabulary.values())
-        elif isinstance(vocabulary, list):  # Unigram: the place in the list is the id
-            ids = len(vocabulary) - 1
-        else:
-            raise TypeError("no vocabulary")  # noqa: TRY301 - one message for every malformed file
-        return int(max([ids, *(token["id"] for token in added)]))
-    except (TypeError, ValueError, KeyError) as error:
-        raise ModelError(
-            Reason.TOKENIZER_INVALID,
-            f"{path} holds no usable vocabulary; write it again with "
-            "transformers.AutoTokenizer.from_pretrained(MODEL).save_pretrained(DIRECTORY)",
-        ) from error
+def no_first_token(path: Path) -> ModelError:
+    """A head that reads the first token would read a word of the text."""
+    return ModelError(
+        Reason.TOKENIZER_INVALID,
+        f"{path} puts no special token before the text (post_processor), but the model's score is read off it; "
+        f"{SAVE_AGAIN}",
+    )
+
+
+def _check_model(model: Any) -> None:
+    listed = isinstance(model["vocab"], list)
+    kind = model.get("type")
+    if kind is None:  # files of old leave it out, and the library goes by what is there
+        kind = "Unigram" if listed else "BPE" if "merges" in model else "WordLevel"
+    if listed != (kind == "Unigram") or not all(key in model for key in NEEDED[kind]):
+        raise ValueError(kind)
+
+
+def _ids(values: dict[str, Any]) -> list[int]:
+    """The highest id of each place that names ids."""
+    vocabulary = values["model"]["vocab"]
+    # Unigram: the place in the list is the id.
+    ids = [len(vocabulary) - 1 if isinstance(vocabulary, list) else max(vocabulary.values())]
+    ids += [token["id"] for token in values.get("added_tokens") or []]
+    for processor in _processors(values.get("post_processor")):
+        match processor.get("type"):
+            case "TemplateProcessing":
+                ids += [number for token in processor["special_tokens"].values() for number in token["ids"]]
+            case "BertProcessing" | "RobertaProcessing":
+                ids += [processor["sep"][1], processor["cls"][1]]
+    if not all(isinstance(number, int) for number in ids):
+        raise TypeError("ids are whole numbers")
+    return ids
+
+
+def _processors(processor: Any) -> list[dict[str, Any]]:
+    if processor is None:
+        return []
+    if processor["type"] != "Sequence":
+        return [processor]
+    return [inner for outer in processor["processors"] for inner in _processors(outer)]
+
+
+def _around(processor: Any, *, pair: bool) -> list[int] | None:
+    """Special tokens first, then in the rest; [] where there are none, None where that cannot be told."""
+    adding = [p for p in _processors(processor) if p["type"] != "ByteLevel"]  # ByteLevel only moves offsets
+    if not adding:
+        return []
+    if len(adding) > 1:
+        return None
+    kind = adding[0]["type"]
+    if kind in FIXED:
+        return [1, FIXED[kind][0 if pair else 1] - 1]
+    if kind != "TemplateProcessing":
+        return None
+    pieces = adding[0]["pair" if pair else "single"]
+    tokens = adding[0]["special_tokens"]
+    counts = [len(tokens[p["SpecialToken"]["id"]]["ids"]) if "SpecialToken" in p else 0 for p in pieces]
+    return [counts[0], sum(counts[1:])] if counts else []

@@ -13,9 +13,12 @@ from pathlib import Path
 from typing import Final, Protocol
 
 from tokenizers import Encoding, Tokenizer
+from tokenizers.models import Unigram
 
+from reranker_runtime.artifacts.files import read_object
+from reranker_runtime.artifacts.vocabulary import no_first_token
 from reranker_runtime.errors import InputTooLong, ModelError, Reason
-from reranker_runtime.models.blueprint import Blueprint, Family
+from reranker_runtime.models.blueprint import FIRST_TOKEN, Blueprint, Family
 
 PROBE: Final = "a"
 
@@ -79,12 +82,31 @@ class Texts:
         # A passage that says "[SEP]" is a text about [SEP]: user text never becomes a control token.
         self._tokenizer.encode_special_tokens = True
         self._lower_case = lower_case
+        added = self._tokenizer.get_added_tokens_decoder()
+        self._specials = frozenset(number for number, token in added.items() if token.special)
+        self._unknown = self._unknown_id()
 
     def ids(self, texts: Sequence[str]) -> list[list[int]]:
         """Token ids of each text alone, without special tokens."""
         if self._lower_case:
             texts = [text.lower() for text in texts]
-        return [e.ids for e in self._tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)]
+        encoded = self._tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)
+        return [self._without_specials(encoding.ids) for encoding in encoded]
+
+    def _without_specials(self, ids: list[int]) -> list[int]:
+        # encode_special_tokens is not enough where the vocabulary holds "</s>" as a piece, as XLM-R's does.
+        if self._specials.isdisjoint(ids):
+            return ids
+        kept = (self._unknown if number in self._specials else number for number in ids)
+        return [number for number in kept if number is not None]
+
+    def _unknown_id(self) -> int | None:
+        model = self._tokenizer.model
+        if isinstance(model, Unigram):  # the only model that does not tell
+            number = read_object(self._path)["model"].get("unk_id")
+            return number if isinstance(number, int) else None
+        name = getattr(model, "unk_token", None)
+        return None if name is None else self._tokenizer.token_to_id(name)
 
     def probe(self, *texts: str) -> Encoding:
         """One text or a pair with its special tokens; every text must leave a trace."""
@@ -137,9 +159,11 @@ def planner_for(blueprint: Blueprint, tokenizer: Path, limit: int) -> Planner:
     """The planner of a model's family."""
     texts = Texts(tokenizer, lower_case=blueprint.lower_case)
     segments = blueprint.geometry.types
-    if blueprint.family is Family.CROSS_ENCODER:
-        return PairPlanner(texts, Template.of(texts.probe(PROBE, PROBE), 2, segments), limit)
-    return SinglePlanner(texts, Template.of(texts.probe(PROBE), 1, segments), limit, blueprint)
+    pair = blueprint.family is Family.CROSS_ENCODER
+    template = Template.of(texts.probe(PROBE, PROBE) if pair else texts.probe(PROBE), 2 if pair else 1, segments)
+    if blueprint.head in FIRST_TOKEN and not template.pieces[0].ids:
+        raise no_first_token(tokenizer)
+    return PairPlanner(texts, template, limit) if pair else SinglePlanner(texts, template, limit, blueprint)
 
 
 def _room(template: Template, limit: int) -> int:
@@ -148,7 +172,7 @@ def _room(template: Template, limit: int) -> int:
         raise ModelError(
             Reason.LIMIT_EXCEEDED,
             f"a limit of {limit} tokens leaves no room for text: the special tokens alone are {template.specials}; "
-            "raise NIM_PIPELINE_MAX_SEQ_LEN",
+            "raise NIM_PIPELINE_MAX_SEQ_LEN where it is set",
         )
     return room
 

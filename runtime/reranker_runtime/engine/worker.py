@@ -1,7 +1,9 @@
 """The queue and the scoring thread: bounded, fair between requests, and quick to forget who left.
 
-Requests wait in order. A few are active at once and take turns batch by batch, so that a small one never waits behind
-the whole of a large one. A request whose caller left or whose time ran out is dropped before its next batch.
+Requests wait in order. A few are active at once and take turns batch by batch. Beside these, a waiting request is let
+in early while fewer than those few are as small as it, so that a small one never waits behind the whole of large ones;
+a large one that is first in line still gets the next free place. A request whose caller left or whose time ran out is
+dropped before its next batch.
 """
 
 from __future__ import annotations
@@ -35,10 +37,14 @@ class Job:
     def __init__(self, plan: Plan, batches: Sequence[list[int]], future: asyncio.Future[Scores]) -> None:
         self.plan = plan
         self.batches = deque(batches)
+        self.remaining = sum(self.tokens(batch) for batch in batches)
         self.outputs: dict[int, Tensor] = {}
         self.future = future
         self.started = False
         self.queued_at = time.monotonic()
+
+    def tokens(self, batch: list[int]) -> int:
+        return sum(len(self.plan.rows[n].ids) for n in batch)
 
 
 class Worker:
@@ -52,6 +58,8 @@ class Worker:
         self._active: deque[Job] = deque()
         self._tokenising = 0
         self._change = threading.Condition()
+        # Asked when read: the scoring thread takes requests off the queue without a word to the event loop.
+        metrics.queued.set_function(lambda: self._tokenising + len(self._waiting))
         # A daemon: a batch that hangs in a driver must not keep a stopped process alive.
         threading.Thread(target=self._run, name="score", daemon=True).start()
 
@@ -73,21 +81,20 @@ class Worker:
             ) from None
 
     async def _queue(self, query: str, passages: Sequence[str], truncate: Truncate) -> Scores:
-        arrived = time.monotonic()
+        latest = self._loop.time() + self._settings.max_queue_seconds
         self._tokenising += 1
-        self._show_queue()
         try:
-            plan = await self._loop.run_in_executor(self._tokenizers, self._scorer.plan, query, passages, truncate)
+            async with asyncio.timeout_at(latest):
+                plan = await self._loop.run_in_executor(self._tokenizers, self._scorer.plan, query, passages, truncate)
+        except TimeoutError:
+            raise self._waited_too_long() from None
         finally:
             self._tokenising -= 1
-            self._show_queue()
         job = Job(plan, self._scorer.batches(plan), self._loop.create_future())
         with self._change:
             self._waiting.append(job)
             self._change.notify()
-        self._show_queue()
-        left = self._settings.max_queue_seconds - (time.monotonic() - arrived)
-        timer = self._loop.call_later(max(left, 0), self._expire, job)
+        timer = self._loop.call_at(latest, self._expire, job)
         try:
             return await job.future
         finally:
@@ -96,24 +103,21 @@ class Worker:
 
     def _expire(self, job: Job) -> None:
         if not job.started and not job.future.done():
-            self._metrics.refused.labels("queue_timeout").inc()
-            job.future.set_exception(
-                Unavailable(
-                    f"the request waited {self._settings.max_queue_seconds:g} seconds and was not started; "
-                    "try again later, or add replicas",
-                    cause="queue_timeout",
-                    retry_after=max(1, round(self._settings.max_queue_seconds)),
-                )
-            )
+            job.future.set_exception(self._waited_too_long())
+
+    def _waited_too_long(self) -> Unavailable:
+        self._metrics.refused.labels("queue_timeout").inc()
+        return Unavailable(
+            f"the request waited {self._settings.max_queue_seconds:g} seconds and was not started; "
+            "try again later, or add replicas",
+            cause="queue_timeout",
+            retry_after=max(1, round(self._settings.max_queue_seconds)),
+        )
 
     def _forget(self, job: Job) -> None:
         with self._change:
             if job in self._waiting:
                 self._waiting.remove(job)
-        self._show_queue()
-
-    def _show_queue(self) -> None:
-        self._metrics.queued.set(self._tokenising + len(self._waiting))
 
     def _run(self) -> None:
         while True:
@@ -139,18 +143,26 @@ class Worker:
             while not self._active and not self._waiting:
                 self._change.wait()
             while self._waiting and len(self._active) < ACTIVE:
-                job = self._waiting.popleft()
-                job.started = True
-                self._metrics.queue_seconds.observe(time.monotonic() - job.queued_at)
-                self._active.append(job)
+                self._start(self._waiting[0])
+            for job in list(self._waiting):
+                if sum(active.remaining <= job.remaining for active in self._active) < ACTIVE:
+                    self._start(job)
             return self._active.popleft()
+
+    def _start(self, job: Job) -> None:
+        self._waiting.remove(job)
+        job.started = True
+        self._metrics.queue_seconds.observe(time.monotonic() - job.queued_at)
+        self._active.append(job)
 
     def _score_one_batch(self, job: Job) -> Scores | None:
         batch = job.batches.popleft()
         begin = time.monotonic()
         job.outputs |= self._scorer.forward(job.plan, batch)
         self._metrics.batch_seconds.observe(time.monotonic() - begin)
-        self._metrics.batch_tokens.observe(sum(len(job.plan.rows[n].ids) for n in batch))
+        tokens = job.tokens(batch)
+        job.remaining -= tokens
+        self._metrics.batch_tokens.observe(tokens)
         return None if job.batches else self._scorer.finish(job.plan, job.outputs)
 
     def _tell(self, job: Job, do: Callable[[Any], None], value: Any) -> None:

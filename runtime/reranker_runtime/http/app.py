@@ -15,8 +15,8 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from reranker_runtime import version
-from reranker_runtime.errors import RequestError, ScoringFailed
-from reranker_runtime.http.errors import answer, on_http_exception, on_request_error
+from reranker_runtime.errors import RequestError
+from reranker_runtime.http.errors import on_disconnect, on_exception, on_http_exception, on_request_error
 from reranker_runtime.http.health import HealthRoutes
 from reranker_runtime.http.nim import NimRoutes
 from reranker_runtime.logs import request_id
@@ -24,8 +24,6 @@ from reranker_runtime.service import Service
 
 REQUEST_ID: Final = re.compile(r"[\x21-\x7e]{1,128}")
 PROBES: Final = ("/v1/health/live", "/v1/health/ready", "/v1/metrics", "/metrics")
-CLOSED: Final = 499
-"""nginx's status for a caller that hung up; nobody receives it, but logs and metrics tell it from a failure."""
 
 log = logging.getLogger("reranker_runtime.access")
 
@@ -49,7 +47,12 @@ def _app(service: Service, *routers: APIRouter) -> ASGIApp:
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,  # a redirect turns a POST with a stray slash into a puzzle
-        exception_handlers={RequestError: on_request_error, HTTPException: on_http_exception},
+        exception_handlers={
+            RequestError: on_request_error,
+            HTTPException: on_http_exception,
+            ClientDisconnect: on_disconnect,
+            Exception: on_exception,
+        },
     )
     for router in routers:
         app.include_router(router)
@@ -85,13 +88,8 @@ class Envelope:
 
         try:
             await self._app(scope, receive, send_with_headers)
-        except ClientDisconnect:
-            status = CLOSED
-        except Exception:
-            log.exception("%s %s failed", scope["method"], scope["path"])
-            if not status:
-                failure = ScoringFailed("the server failed; its log has the details under this request's X-Request-Id")
-                await answer(failure)(scope, receive, send_with_headers)
+        except Exception:  # answered already by on_exception; starlette raises it again for us to log
+            log.exception("%s %s failed", scope["method"], _printable(scope["path"]))
         finally:
             self._note(scope, status, time.monotonic() - begin)
             request_id.reset(token)

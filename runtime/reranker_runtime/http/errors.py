@@ -11,9 +11,12 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from reranker_runtime.errors import InvalidRequest, RequestError
+from reranker_runtime.errors import InvalidRequest, RequestError, ScoringFailed
 
 ROUTES: Final = "POST /v1/ranking, GET /v1/models, /v1/health/live, /v1/health/ready, /v1/metadata and /v1/metrics"
+
+CLOSED: Final = 499
+"""nginx's status for a caller that hung up."""
 
 
 def body(message: str, kind: str, detail: dict[str, Any] | None = None) -> dict[str, Any]:
@@ -31,6 +34,16 @@ async def on_request_error(_: Request, error: Exception) -> Response:
     if not isinstance(error, RequestError):
         raise error
     return answer(error)
+
+
+async def on_disconnect(_: Request, __: Exception) -> Response:
+    """The caller hung up: nobody receives this, but logs and metrics tell it from a failure."""
+    return Response(status_code=CLOSED)
+
+
+async def on_exception(_: Request, __: Exception) -> Response:
+    """What nobody foresaw; the traceback goes to the log only."""
+    return answer(ScoringFailed("the server failed; its log has the details under this request's X-Request-Id"))
 
 
 async def on_http_exception(request: Request, error: Exception) -> Response:

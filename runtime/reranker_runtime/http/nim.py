@@ -10,16 +10,14 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 
 from reranker_runtime import version
-from reranker_runtime.errors import InvalidRequest
+from reranker_runtime.errors import InvalidRequest, TimedOut
 from reranker_runtime.http.schemas import RankingRequest, parse
 from reranker_runtime.service import Service
 
-INLINE_BODY: Final = 65_536
-"""Bytes that are parsed in the event loop; a larger body is parsed in a thread, so that health stays quick."""
 ALIAS: Final = "/{base:path}/reranking"
 """LiteLLM and NVIDIA's hosted API put the model into the path; RAGFlow adds it to any base."""
 RANKING_DESCRIPTION: Final[dict[str, Any]] = {
-    # Bodies are parsed by hand: leniently or strictly, within a limit in bytes, and large ones outside the event loop.
+    # Bodies are parsed by hand: leniently or strictly, within a limit in bytes.
     "requestBody": {"required": True, "content": {"application/json": {"schema": RankingRequest.openapi_schema()}}},
 }
 
@@ -52,9 +50,17 @@ class NimRoutes:
 
     async def ranking(self, request: Request) -> Response:
         settings = self._service.settings
-        raw = await _read(request, settings.max_body_bytes)
-        options: dict[str, Any] = {"strict": settings.strict_json, "most": settings.max_passages}
-        parsed = parse(raw, **options) if len(raw) <= INLINE_BODY else await asyncio.to_thread(parse, raw, **options)
+        try:
+            async with asyncio.timeout(settings.request_timeout):
+                raw = await _read(request, settings.max_body_bytes)
+        except TimeoutError:
+            raise TimedOut(
+                f"the body did not arrive within {settings.request_timeout:g} seconds; send it faster, "
+                "or raise NIM_REQUEST_TIMEOUT_S",
+                status=408,
+            ) from None
+        # In the event loop: parsing holds the interpreter's lock from end to end, so a thread would free nobody.
+        parsed = parse(raw, strict=settings.strict_json, most=settings.max_passages)
         self._check_model(parsed.model)
         return await self._answer(request, parsed)
 

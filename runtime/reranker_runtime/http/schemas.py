@@ -2,28 +2,32 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Final, Literal
+import re
+from typing import Annotated, Any, Final, Literal, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, FailFast, Field, ValidationError
 from pydantic_core import ErrorDetails
 
 from reranker_runtime.engine.tokenise import Truncate
 from reranker_runtime.errors import InvalidRequest
-
-SHOWN: Final = 3
-"""Faults named in one message; a body with 512 wrong passages has no room for all."""
+from reranker_runtime.settings import MOST_PASSAGES
 
 
 def _count(value: object) -> int | None:
-    # Clients send null, 0, "5" or nonsense in fields that NIM does not have; what is no count limits nothing.
+    # Clients send null, 0, "5", 5.0 or nonsense in fields that NIM does not have; what is no count limits nothing.
     try:
-        count = int(str(value))
+        count = int(value) if isinstance(value, float) and value.is_integer() else int(str(value))
     except ValueError:
         return None
     return count if count > 0 else None
 
 
 Count = Annotated[int | None, BeforeValidator(_count)]
+MARKS: Final = 1_000_000
+"""Commas and brackets outside texts that a body may have, several times what the most passages need."""
+Item = TypeVar("Item")
+# Validation holds the interpreter's lock, so it must end early: at the first wrong passage, or at one too many.
+Bounded = Annotated[list[Item], Field(max_length=MOST_PASSAGES), FailFast()]
 
 
 class Query(BaseModel):
@@ -40,7 +44,7 @@ class RankingRequest(BaseModel):
 
     model: str | None = None
     query: Query
-    passages: list[Passage]
+    passages: Bounded[Passage]
     truncate: Literal["NONE", "END"] | None = None
     top_n: Count = None
     top_k: Count = None
@@ -79,12 +83,13 @@ class StrictRequest(BaseModel):
 
     model: str | None = None
     query: StrictQuery
-    passages: list[StrictPassage]
+    passages: Bounded[StrictPassage]
     truncate: Literal["NONE", "END"] | None = None
 
 
 def parse(body: bytes, *, strict: bool, most: int) -> RankingRequest:
-    """The request, or an `InvalidRequest` that names every fault by its path."""
+    """The request, or an `InvalidRequest` that names the faults by their paths: of the passages, the first."""
+    _check_marks(body)
     try:
         if strict:
             exact = StrictRequest.model_validate_json(body)
@@ -94,18 +99,32 @@ def parse(body: bytes, *, strict: bool, most: int) -> RankingRequest:
         else:
             request = RankingRequest.model_validate_json(body)
     except ValidationError as error:
-        raise _explain(error) from None
+        raise _explain(error, most) from None
     _check_passages(request.passages, most)
     return request
+
+
+def _check_marks(body: bytes) -> None:
+    # JSON is parsed whole before any of it is validated, and "{}," takes fifty times its size in memory.
+    if _marks(body) > MARKS and _marks(_without_texts(body)) > MARKS:
+        raise InvalidRequest(
+            f"the body holds more than {MARKS} commas and brackets outside texts; send fewer passages", status=413
+        )
+
+
+def _marks(body: bytes) -> int:
+    return sum(map(body.count, (b",", b"[", b"{")))
+
+
+def _without_texts(body: bytes) -> bytes:
+    return re.sub(rb'"[^"]*"?', b"", body.replace(rb"\\", b"").replace(rb"\"", b""))
 
 
 def _check_passages(passages: list[Passage], most: int) -> None:
     if not passages:
         raise InvalidRequest("passages: give at least one passage")
     if len(passages) > most:
-        raise InvalidRequest(
-            f"passages: {len(passages)} given, at most {most} are allowed in one request; send them in several requests"
-        )
+        raise _too_many(len(passages), most)
     for number, passage in enumerate(passages):
         if passage.image is not None:
             raise InvalidRequest(
@@ -117,17 +136,22 @@ def _check_passages(passages: list[Passage], most: int) -> None:
             raise InvalidRequest(f"passages.{number}.text: Field required", detail={"passage": number})
 
 
-def _explain(error: ValidationError) -> InvalidRequest:
+def _too_many(given: int | str, most: int) -> InvalidRequest:
+    return InvalidRequest(
+        f"passages: {given} given, at most {most} are allowed in one request; send them in several requests"
+    )
+
+
+def _explain(error: ValidationError, most: int) -> InvalidRequest:
     faults = error.errors(include_url=False, include_input=False)
     if faults[0]["type"] == "json_invalid":
         return InvalidRequest(f"the body is not JSON: {faults[0]['msg'].removeprefix('Invalid JSON: ')}", status=400)
     unknown = next((fault for fault in faults if fault["type"] == "extra_forbidden"), None)
     if unknown is not None:
         return InvalidRequest(f"{_path(unknown)}: unknown field, expected one of {_fields(unknown)}", status=400)
-    message = "; ".join(f"{_path(fault)}: {fault['msg']}" for fault in faults[:SHOWN])
-    if len(faults) > SHOWN:
-        message += f"; and {len(faults) - SHOWN} more"
-    return InvalidRequest(message)
+    if any(fault["type"] == "too_long" for fault in faults):
+        return _too_many(f"more than {MOST_PASSAGES}", most)
+    return InvalidRequest("; ".join(f"{_path(fault)}: {fault['msg']}" for fault in faults))
 
 
 def _path(fault: ErrorDetails) -> str:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from reranker_runtime.errors import ModelError, Reason
 
@@ -30,6 +31,10 @@ class Head(StrEnum):
     CLS = "cls"
     MEAN = "mean"
     MAX = "max"
+
+
+FIRST_TOKEN: Final = frozenset({Head.BERT, Head.ROBERTA, Head.CLS})
+"""Heads that read the first token, which has to be the one the model was trained with."""
 
 
 class Activation(StrEnum):
@@ -120,8 +125,12 @@ class Config:
 
     def number(self, key: str, default: float) -> float:
         value = self.values.get(key, default)
-        if isinstance(value, int | float) and not isinstance(value, bool) and value > 0:
-            return float(value)
+        try:
+            number = float(value) if isinstance(value, int | float) and not isinstance(value, bool) else math.nan
+        except OverflowError:  # JSON's whole numbers have no end, a float has
+            number = math.inf
+        if math.isfinite(number) and number > 0:
+            return number
         raise self.wrong(key, "a positive number")
 
     def wrong(self, key: str, expected: str) -> ModelError:

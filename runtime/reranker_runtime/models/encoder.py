@@ -164,7 +164,9 @@ class Weights:
     def get(self, name: str, dtype: torch.dtype) -> Tensor:
         file, stored = self._names[name]
         tensor: Tensor = self._files[file].get_tensor(stored)  # type: ignore[no-untyped-call]  # the library has no types
-        return tensor.to(dtype)
+        # A copy: what get_tensor gives on the CPU is the mapped file, and whoever writes that file would change scores,
+        # or truncate it and end the process with SIGBUS.
+        return tensor.to(dtype, copy=tensor.device.type == "cpu")
 
     def affine(self, name: str, dtype: torch.dtype) -> Affine:
         return Affine(self.get(f"{name}.weight", dtype), self.get(f"{name}.bias", dtype))

@@ -5,6 +5,7 @@ An architecture that is not in the table is an error, never a guess: a wrong gue
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
@@ -14,7 +15,7 @@ from reranker_runtime.artifacts.tensors import DTYPES, Tensor, read_tensors
 from reranker_runtime.artifacts.vocabulary import check_vocabulary
 from reranker_runtime.errors import ModelError, Reason
 from reranker_runtime.models.bert import encoder_shapes, find_tensors, head_shapes, read_geometry
-from reranker_runtime.models.blueprint import Blueprint, Config, Family, Head
+from reranker_runtime.models.blueprint import FIRST_TOKEN, Blueprint, Config, Family, Head
 from reranker_runtime.models.sentence import SentenceParts, read_sentence_parts
 
 
@@ -42,6 +43,23 @@ ARCHITECTURES: Final = {
 
 def describe(path: Path) -> Blueprint:
     """Check everything that sizes, headers and configuration can tell; raises `ModelError` with the reason."""
+    try:
+        return _describe(path)
+    except OSError as error:
+        raise ModelError(
+            Reason.DIRECTORY_UNREADABLE,
+            f"cannot read {error.filename or path}: {error.strerror}; make it readable for user {os.getuid()}",
+        ) from error
+    except (ValueError, OverflowError, TypeError, RecursionError, MemoryError) as error:
+        # A value that no check foresaw.
+        raise ModelError(
+            Reason.CONFIG_INVALID,
+            f"the configuration in {path} cannot be used ({type(error).__name__}: {error}); "
+            "copy the files from the model again",
+        ) from error
+
+
+def _describe(path: Path) -> Blueprint:
     directory = files.open_directory(path)
     config_path = directory / files.CONFIG
     if not config_path.exists():
@@ -65,18 +83,21 @@ def describe(path: Path) -> Blueprint:
             f"{architecture} in {config_path} is a cross-encoder, yet {files.MODULES} adds pooling; remove one of them",
         )
     geometry = read_geometry(config, roberta=kind.roberta)
-    _check_tokenizer(directory, geometry.vocabulary)
+    head = parts.pooling if parts else kind.head
+    specials = _check_tokenizer(directory, geometry.vocabulary, pair=parts is None, first=head in FIRST_TOKEN)
     present, shards = read_tensors(directory)
-    needed = encoder_shapes(geometry)
+    # More layers than tensors cannot be there, and a slip of the pen that says a billion must not be listed.
+    needed = encoder_shapes(replace(geometry, layers=min(geometry.layers, len(present) + 1)))
     prefix = "roberta." if kind.roberta else "bert."
     if kind.head is not None:
         _check_labels(config, kind.head, present)
         needed |= head_shapes(kind.head, geometry)
     prefixes = (prefix,) if kind.head is not None else ("", prefix)
     tensors = find_tensors(needed, present, prefixes, str(directory))
-    limit, lower_case = _limit(directory, geometry.positions, sentence=parts is not None)
+    limit, lower_case = _limit(directory, geometry.positions, specials, sentence=parts is not None)
     read = [files.CONFIG, files.TOKENIZER, *shards, *(parts.files if parts else ())]
-    optional = (files.TOKENIZER_CONFIG, files.SENTENCE_CONFIG if parts else "", files.INDEX if len(shards) > 1 else "")
+    index = "" if shards == (files.WEIGHTS,) else files.INDEX
+    optional = (files.TOKENIZER_CONFIG, files.SENTENCE_CONFIG if parts else "", index)
     read += [name for name in optional if name and (directory / name).exists()]
     floats = [tensor for tensor in present.values() if tensor.dtype in DTYPES]
     return _with_parts(
@@ -126,7 +147,8 @@ def _check_labels(config: Config, head: Head, present: dict[str, Tensor]) -> Non
         )
 
 
-def _check_tokenizer(directory: Path, vocabulary: int) -> None:
+def _check_tokenizer(directory: Path, vocabulary: int, *, pair: bool, first: bool) -> int:
+    """The number of special tokens around the texts."""
     path = directory / files.TOKENIZER
     if not path.exists():
         raise ModelError(
@@ -134,19 +156,33 @@ def _check_tokenizer(directory: Path, vocabulary: int) -> None:
             f"no {files.TOKENIZER} in {directory}; write one with "
             "transformers.AutoTokenizer.from_pretrained(MODEL).save_pretrained(DIRECTORY)",
         )
-    check_vocabulary(path, vocabulary)
+    return check_vocabulary(path, vocabulary, pair=pair, first=first)
 
 
-def _limit(directory: Path, positions: int, *, sentence: bool) -> tuple[int, bool]:
+def _limit(directory: Path, positions: int, specials: int, *, sentence: bool) -> tuple[int, bool]:
     """The least of what the model, its tokenizer and its modules allow; and whether text is lower-cased first."""
-    limits = [positions, files.read_object(directory / files.TOKENIZER_CONFIG).get("model_max_length")]
+    limits = {
+        f"max_position_embeddings in {files.CONFIG}": positions,
+        f"model_max_length in {files.TOKENIZER_CONFIG}": files.read_object(directory / files.TOKENIZER_CONFIG).get(
+            "model_max_length"
+        ),
+    }
     lower_case = False
     if sentence:
         values = files.read_object(directory / files.SENTENCE_CONFIG)
-        limits.append(values.get("max_seq_length"))
+        limits[f"max_seq_length in {files.SENTENCE_CONFIG}"] = values.get("max_seq_length")
         lower_case = values.get("do_lower_case") is True
     # transformers writes 1e30 where it knows no limit; anything that is no positive number says as little.
-    return int(min(n for n in limits if isinstance(n, int | float) and n > 0)), lower_case
+    known = {where: n for where, n in limits.items() if isinstance(n, int | float) and n >= 1}
+    where = min(known, key=lambda name: known[name])
+    limit = int(known[where])
+    if limit <= specials:
+        raise ModelError(
+            Reason.LIMIT_EXCEEDED,
+            f"{where} of {directory} allows {limit} tokens, and the tokenizer's special tokens alone are {specials}: "
+            "no room is left for text; correct that value",
+        )
+    return limit, lower_case
 
 
 def _main_dtype(tensors: list[Tensor]) -> str:

@@ -63,7 +63,7 @@ def read_sentence_parts(directory: Path) -> SentenceParts | None:
         files.append(PROMPTS)
     return SentenceParts(
         pooling=_read_pooling(directory / pooling),
-        prompts=_read_prompts(directory / PROMPTS),
+        prompts=_read_prompts(directory / PROMPTS, normalised=kinds[-1] == "Normalize"),
         files=tuple(files),
     )
 
@@ -95,11 +95,14 @@ def _read_pooling(path: Path) -> Head:
     return POOLING[modes[0]]
 
 
-def _read_prompts(path: Path) -> Prompts:
+def _read_prompts(path: Path, *, normalised: bool) -> Prompts:
     values = read_object(path)
     similarity = values.get("similarity_fn_name")
-    if similarity not in (None, "cosine", "dot"):  # dot ranks like cosine where vectors are normalised
-        raise ModelError(Reason.VARIANT_UNSUPPORTED, f"{path} compares by {similarity!r}; supported: cosine")
+    if similarity not in (None, "cosine") and not (similarity == "dot" and normalised):  # then dot is cosine
+        raise ModelError(
+            Reason.VARIANT_UNSUPPORTED,
+            f"{path} compares by {similarity!r}; supported: cosine, or dot where {MODULES} ends in Normalize",
+        )
     prompts = values.get("prompts") or {}
     if not isinstance(prompts, dict) or not all(isinstance(text, str) for text in prompts.values()):
         raise ModelError(Reason.CONFIG_INVALID, f"{path}: prompts must be an object of texts")
