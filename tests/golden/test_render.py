@@ -1,6 +1,6 @@
 """Golden files: an input manifest and every object that `reranker-operator render` makes of it.
 
-After a change that is meant to change them: `make golden`, and read the diff.
+After a change that is meant to change them: `make generate`, and read the diff.
 """
 
 import subprocess
