@@ -67,11 +67,6 @@ class Kube:
         query = [("fieldManager", FIELD_MANAGER)]
         return await self._call("PATCH", kind, kind.path(namespace, name), query, body=operations, content=_JSON_PATCH)
 
-    async def create(self, document: dict[str, Any]) -> dict[str, Any]:
-        """Create an object that must not exist yet."""
-        kind = Kind.of(document)
-        return await self._call("POST", kind, kind.path(document["metadata"]["namespace"]), body=document)
-
     async def delete(self, kind: Kind, namespace: str, name: str, *, uid: str) -> None:
         """Delete this very object and, in the background, what it owns; one that is gone already is fine."""
         options = {"propagationPolicy": "Background", "preconditions": {"uid": uid}}

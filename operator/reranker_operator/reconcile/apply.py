@@ -47,7 +47,7 @@ class Applier:
         if live is not None and remembered == _Memory.of(live, wanted, stamp):
             current = live
         else:
-            current = {"kind": kind, **await self._kube.apply(wanted)}
+            current = await self._kube.apply(wanted)
             # Only what was ours before, and is not as it was before, has been put back.
             if remembered is not None and remembered.stamp == stamp and _version(live) != _version(current):
                 into.repaired.append(f"{kind} {name} was {'deleted' if live is None else 'changed'} and is put back")
@@ -67,7 +67,7 @@ class Applier:
 
     async def _remove(self, kind: Kind, namespace: str, name: str, operations: list[dict[str, Any]]) -> dict[str, Any]:
         try:
-            return {"kind": kind.title, **await self._kube.json_patch(kind, namespace, name, operations)}
+            return await self._kube.json_patch(kind, namespace, name, operations)
         except RefusedError as error:
             # A failed test operation is a 422: the object moved on since it was read.
             raise ConflictError(str(error), status=error.status) from error

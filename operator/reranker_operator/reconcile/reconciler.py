@@ -7,7 +7,6 @@ from typing import Any
 
 from reranker_operator.api import Identity, InvalidResourceError, Reason, RerankerService
 from reranker_operator.api.conditions import Status
-from reranker_operator.api.resource import KIND
 from reranker_operator.desired import Defaults, desired
 from reranker_operator.kube import ConflictError, Kind, Kube, KubeError
 from reranker_operator.kube.events import utc_now
@@ -69,7 +68,7 @@ class Reconciler:
             return Outcome({})  # the garbage collector removes what it owned
         previous = document.get("status") or {}
         try:
-            service = RerankerService.parse({**document, "kind": KIND})
+            service = RerankerService.parse(document)
         except InvalidResourceError as error:
             remedy = "Correct the spec, or run an operator of the version that wrote it"
             said = f"{'; '.join(error.problems)}. {remedy}; meanwhile its objects are left as they are"

@@ -5,7 +5,6 @@
 
 import argparse
 import asyncio
-import contextlib
 import signal
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -13,6 +12,7 @@ from urllib.parse import urlsplit
 from localkube.api import Api
 from localkube.provisioner import Provisioner
 from localkube.services import Services
+from localkube.tasks import until_one_ends
 
 
 async def serve(kubeconfig: Path, volumes: Path) -> None:
@@ -22,18 +22,7 @@ async def serve(kubeconfig: Path, volumes: Path) -> None:
     async with Api(kubeconfig) as api:
         server = urlsplit(api.server)
         services = Services(api, (server.hostname or "", server.port or 443))
-        tasks = [
-            asyncio.create_task(services.run()),
-            asyncio.create_task(Provisioner(api, volumes).run()),
-            asyncio.create_task(stop.wait()),
-        ]
-        done, pending = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-        for task in pending:
-            task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await task
-        for task in done:
-            task.result()
+        await until_one_ends(services.run(), Provisioner(api, volumes).run(), stop.wait())
 
 
 def main() -> None:

@@ -6,7 +6,6 @@ all its containers end with it, as when a node loses its power.
 
 import argparse
 import asyncio
-import contextlib
 import ipaddress
 import signal
 import sys
@@ -18,6 +17,7 @@ from localkube.images import Images
 from localkube.logs import serve_logs
 from localkube.node import Capacity, keep_alive, register
 from localkube.pod import PodWorker
+from localkube.tasks import until_one_ends
 
 
 class Kubelet:
@@ -91,18 +91,7 @@ async def serve(arguments: argparse.Namespace) -> None:
         capacity = Capacity(arguments.cpu, arguments.memory, arguments.gpus)
         await register(api, node.name, address, capacity, log_port)
         print(f"node {node.name} at {address} is ready", flush=True)
-        tasks = [
-            asyncio.create_task(keep_alive(api, node.name)),
-            asyncio.create_task(kubelet.run()),
-            asyncio.create_task(stop.wait()),
-        ]
-        done, pending = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-        for task in pending:
-            task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await task
-        for task in done:
-            task.result()
+        await until_one_ends(keep_alive(api, node.name), kubelet.run(), stop.wait())
 
 
 def parser() -> argparse.ArgumentParser:
