@@ -26,8 +26,9 @@ requirements: ## recompile the pinned requirement files from pyproject.toml
 	  $(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
 	    --extra $$extra --output-file requirements/$$extra.txt pyproject.toml; done
 
-generate: setup ## everything that is made from the API types: the CRD and the golden files
+generate: setup ## everything that is made from code: the CRD, docs/models.md, the golden files
 	@$(BIN)/reranker-operator crd --output crds
+	@$(BIN)/python scripts/models_page.py >docs/models.md
 	@$(BIN)/python -m pytest -q tests/golden --update-golden
 
 format: setup ## put the code into its one format
@@ -40,6 +41,8 @@ check: setup ## ruff, mypy strict, import-linter, generated files up to date
 	@$(BIN)/lint-imports
 	@$(BIN)/reranker-operator crd | diff -u crds/reranking.dev_rerankerservices.yaml - \
 	  || { echo "check: crds/ does not match the API types; run: make generate"; exit 1; }
+	@$(BIN)/python scripts/models_page.py | diff -u docs/models.md - \
+	  || { echo "check: docs/models.md does not match the runtime's registry; run: make generate"; exit 1; }
 
 LOCALKUBE := PYTHONPATH=tests/cluster $(BIN)/python -m localkube
 
@@ -61,9 +64,8 @@ cluster-up: setup ## a cluster with the operator that stays; prints how to use i
 cluster-down: setup ## end it
 	@$(LOCALKUBE) down
 
-bench: setup ## measure start-up, memory and time from apply to the first ranking
-	@$(BIN)/python benchmarks/runtime_startup.py
-	@PYTHONPATH=tests/cluster $(BIN)/python benchmarks/first_ranking.py
+bench: setup ## every benchmark, or NAME=scoring (NAME=--list lists them; ARGS="..." goes to it)
+	@$(BIN)/python benchmarks $(NAME) $(if $(ARGS),-- $(ARGS))
 
 clean: cluster-down ## remove what these targets made
 	@rm -rf $(VENV) .cache

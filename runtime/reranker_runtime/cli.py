@@ -208,16 +208,21 @@ def read_passages(file: Path | None, *, given: bool) -> list[str]:
 def score(settings: Settings, query: str, texts: list[str], truncate: str) -> Scores:
     """Load the model, rank once."""
     from reranker_runtime.artifacts.digest import check_digest, digest  # noqa: PLC0415
-    from reranker_runtime.engine.tokenise import Truncate  # noqa: PLC0415
+    from reranker_runtime.engine.rows import Truncate  # noqa: PLC0415
     from reranker_runtime.models.registry import describe  # noqa: PLC0415
 
     blueprint = describe(settings.require_model())  # before torch: what is wrong is told at once
     blueprint.effective_limit(settings.max_tokens)
     if settings.model_digest:
         check_digest(blueprint.directory, settings.model_digest, digest(blueprint.directory, blueprint.files))
+    from reranker_runtime.engine.pool import Pool  # noqa: PLC0415
     from reranker_runtime.engine.scorer import Scorer  # noqa: PLC0415
 
-    return Scorer(blueprint, settings).rank(query, texts, Truncate(truncate))
+    pool = Pool(Scorer(blueprint, settings), settings.max_rows)
+    try:
+        return pool.rank(query, texts, Truncate(truncate))
+    finally:
+        pool.end()
 
 
 def print_json(scores: Scores, order: list[int]) -> None:

@@ -5,7 +5,7 @@ RerankerError
 ├── ModelError            a model directory that may not be served; carries a Reason; exits 2
 └── RequestError          one request that is not answered with a ranking; carries an HTTP status
     ├── InvalidRequest    400, 404, 405, 413, 422: the caller must change the request
-    │   └── InputTooLong  422: a pair exceeds the token limit and truncation is off
+    │   └── InputTooLong  422: a pair exceeds the token limit and truncation is off, or could not help
     ├── Unavailable       503: not now; says when to come back
     ├── TimedOut          504: the request's own time limit ran out; 408: while its body was awaited
     └── ScoringFailed     500: the model gave no usable score
@@ -109,14 +109,19 @@ class InvalidRequest(RequestError):  # noqa: N818 - named for what it says to th
 
 
 class InputTooLong(InvalidRequest):
-    """A pair exceeds the token limit and truncation is off."""
+    """A pair exceeds the token limit and truncation is off, or could not help."""
 
-    def __init__(self, tokens: int, limit: int, where: str, detail: dict[str, Any]) -> None:
+    def __init__(
+        self,
+        tokens: int,
+        limit: int,
+        where: str,
+        detail: dict[str, Any],
+        remedy: str = 'shorten it, or send "truncate": "END" to have its end cut off',
+    ) -> None:
         # Clients match the first sentence: LangChain and others look for "exceeds maximum allowed token size".
         super().__init__(
-            f"Input length {tokens} exceeds maximum allowed token size {limit}: {where}; "
-            'shorten it, or send "truncate": "END" to have its end cut off',
-            detail=detail,
+            f"Input length {tokens} exceeds maximum allowed token size {limit}: {where}; {remedy}", detail=detail
         )
 
 

@@ -49,4 +49,12 @@ class Metrics:
         self.batch_seconds = Histogram(
             "reranker_batch_seconds", "Time to score one batch", buckets=SECONDS, registry=registry
         )
+        self.queued_tokens = Gauge("reranker_queue_tokens", "Tokens not yet taken by a worker", registry=registry)
+        self.rate = Gauge(
+            "reranker_tokens_per_second", "Tokens that all workers score in a second, as measured", registry=registry
+        )
+        self.wait = Gauge(
+            "reranker_estimated_wait_seconds", "What a small request would wait if it came now", registry=registry
+        )
+        self.batch_rows = Histogram("reranker_batch_rows", "Sequences in one batch", buckets=COUNTS, registry=registry)
         self.batch_tokens = Histogram("reranker_batch_tokens", "Tokens in one batch", buckets=TOKENS, registry=registry)

@@ -14,8 +14,9 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 from reranker_runtime.artifacts.digest import check_digest, digest
-from reranker_runtime.engine.tokenise import Truncate
-from reranker_runtime.engine.worker import Worker
+from reranker_runtime.engine.pool import Pool
+from reranker_runtime.engine.queue import Queue
+from reranker_runtime.engine.rows import Passage, Truncate
 from reranker_runtime.errors import ModelError, Reason, RerankerError, Unavailable
 from reranker_runtime.metrics import Metrics
 from reranker_runtime.models.blueprint import Blueprint
@@ -55,7 +56,7 @@ class Service:
         self.blueprint: Blueprint | None = None
         self.scorer: Scorer | None = None
         self.digest: str | None = None
-        self._worker: Worker | None = None
+        self._queue: Queue | None = None
         self._running = 0
         self._idle = asyncio.Event()
         self._idle.set()
@@ -70,18 +71,18 @@ class Service:
     async def load(self) -> None:
         """Load and warm up in a thread; raises `ModelError`, after saying so to those who ask for readiness."""
         loop = asyncio.get_running_loop()
-        loaded: asyncio.Future[Scorer] = loop.create_future()
+        loaded: asyncio.Future[tuple[Scorer, Pool]] = loop.create_future()
         # A daemon thread and no executor: a stop must not wait until torch is imported.
         threading.Thread(target=self._load, args=(loop, loaded), name="load", daemon=True).start()
         try:
-            self.scorer = await loaded
+            self.scorer, pool = await loaded
         except RerankerError as error:
             self.enter(Phase.FAILED, error.message)
             raise
-        self._worker = Worker(self.scorer, self.settings, self.metrics)
+        self._queue = Queue(self.scorer, pool, self.settings, self.metrics)
         self.enter(Phase.READY)
 
-    def _load(self, loop: asyncio.AbstractEventLoop, loaded: asyncio.Future[Scorer]) -> None:
+    def _load(self, loop: asyncio.AbstractEventLoop, loaded: asyncio.Future[tuple[Scorer, Pool]]) -> None:
         def tell(do: Callable[..., None], *args: Any) -> None:
             def unless_over() -> None:
                 if not loaded.cancelled():
@@ -108,13 +109,16 @@ class Service:
 
             scorer = Scorer(blueprint, self.settings)
             tell(self.enter, Phase.WARMING_UP)
-            scorer.warm_up()
+            pool = Pool(scorer, self.settings.max_rows)
+            pool.warm_up()
             seconds = time.monotonic() - begin
             log.info(
-                "ready after %.1f s: %s as %s on %s in %s, %d tokens a sequence",
-                seconds, blueprint.architecture, blueprint.family, scorer.device, scorer.dtype, scorer.limit,
+                "ready after %.1f s: %s (%s) on %s in %s, %d workers of %d tokens, "
+                "%d tokens a sequence, about %d tokens/s",
+                seconds, blueprint.architecture, blueprint.family, scorer.device, scorer.dtype,
+                scorer.hardware.workers, scorer.hardware.batch_tokens, scorer.limit, pool.rate,
             )  # fmt: skip
-            tell(loaded.set_result, scorer)
+            tell(loaded.set_result, (scorer, pool))
         except RerankerError as error:
             tell(loaded.set_exception, error)
         except Exception as error:  # a library's own failure is still one line for the person
@@ -132,16 +136,16 @@ class Service:
         except ModelError as error:
             log.warning("no digest: %s", error)
 
-    async def rank(self, query: str, passages: Sequence[str], truncate: Truncate) -> Scores:
+    async def rank(self, query: str, passages: Sequence[Passage], truncate: Truncate) -> Scores:
         """One ranking, counted; raises `RequestError`."""
-        if self.phase is not Phase.READY or self._worker is None:
+        if self.phase is not Phase.READY or self._queue is None:
             self.metrics.refused.labels("not_ready").inc()
             raise Unavailable(f"not ready: {self.message}", cause=self.phase.value)
         self._running += 1
         self._idle.clear()
         self.metrics.running.set(self._running)
         try:
-            scores = await self._worker.rank(query, passages, truncate)
+            scores = await self._queue.rank(query, passages, truncate)
         finally:
             self._running -= 1
             self.metrics.running.set(self._running)

@@ -135,6 +135,12 @@ class Settings(BaseModel):
     batch_tokens: Annotated[int | None, Env(("RERANKER_BATCH_TOKENS",))] = Field(
         None, ge=1, le=1_048_576, description="Tokens scored at once; without it, what suits the device."
     )
+    workers: Annotated[int | None, Env(("RERANKER_WORKERS",))] = Field(
+        None, ge=1, le=1024, description="Batches scored side by side; without it, one a core, or two a GPU."
+    )
+    instruction: Annotated[str, Env(("RERANKER_INSTRUCTION",))] = Field(
+        "", max_length=10_000, description="What ranking is for, for models that are told (Qwen3, mxbai v2)."
+    )
     tokenizers: Annotated[int, Env(("NIM_NUM_TOKENIZERS",))] = Field(
         2, ge=1, le=64, description="Requests tokenised at the same time."
     )
@@ -150,8 +156,11 @@ class Settings(BaseModel):
     max_queue: Annotated[int, Env(("NIM_MAX_QUEUE_SIZE", "NIM_SERVER_MAX_QUEUE_SIZE"))] = Field(
         1024, ge=1, description="Requests that may wait; one more is answered 503."
     )
+    max_queue_tokens: Annotated[int, Env(("RERANKER_MAX_QUEUE_TOKENS",))] = Field(
+        8_388_608, ge=1, description="Tokens that may wait; a request that would add more is answered 503."
+    )
     max_queue_seconds: Annotated[float, Env(("RERANKER_MAX_QUEUE_SECONDS",))] = Field(
-        30.0, gt=0, description="A request that has waited this long unstarted is answered 503."
+        30.0, gt=0, description="A request that waited this long unstarted, or would by estimate, is answered 503."
     )
     request_timeout: Annotated[float, Env(("NIM_REQUEST_TIMEOUT_S", "NIM_SERVER_REQUEST_TIMEOUT_S"))] = Field(
         120.0, gt=0, description="Seconds after which a request is given up and answered 504."

@@ -19,6 +19,7 @@ from typing import Any
 
 import httpx
 import pytest
+import zoo
 from click.testing import CliRunner
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -289,9 +290,30 @@ def free_ports(count: int) -> list[int]:
             holder.close()
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests marked `gpu` run where there is one; elsewhere the summary lists them with the reason."""
+    marked = [item for item in items if item.get_closest_marker("gpu")]
+    if marked and not libraries()[0].cuda.is_available():
+        for item in marked:
+            item.add_marker(pytest.mark.skip(reason="no GPU here: run on a machine with one"))
+
+
 @pytest.fixture(scope="session")
 def models(tmp_path_factory: pytest.TempPathFactory) -> Models:
     return Models(tmp_path_factory.mktemp("models"))
+
+
+@pytest.fixture(scope="session")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """`made(name)`: the directory of that family's tiny model in `zoo`."""
+    root = tmp_path_factory.mktemp("zoo")
+
+    def find(name: str) -> Path:
+        if not (root / name).exists():
+            zoo.FAMILIES[name].make(root / name)
+        return root / name
+
+    return find
 
 
 @pytest.fixture(scope="session")
@@ -300,7 +322,9 @@ def reference() -> Reference:
 
 
 @pytest.fixture(scope="session")
-def started(models: Models, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Server]]:
+def started(
+    models: Models, made: Callable[[str], Path], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[dict[str, Server]]:
     """All long-lived servers at once, so that their starts overlap."""
     logs = tmp_path_factory.mktemp("logs")
     servers = {
@@ -324,6 +348,7 @@ def started(models: Models, tmp_path_factory: pytest.TempPathFactory) -> Iterato
             NIM_JSONL_LOGGING=1,
         ),
         "sentence": Server(models.sentence("mean"), logs / "sentence.log", NIM_PRECISION="fp32"),
+        "causal": Server(made("qwen3-tied"), logs / "causal.log", NIM_PRECISION="fp32", NIM_PIPELINE_MAX_SEQ_LEN=200),
     }
     yield servers
     codes = {name: server.stop() for name, server in servers.items()}
@@ -348,18 +373,34 @@ def sentence(started: dict[str, Server]) -> Server:
     return started["sentence"].ready()
 
 
-@pytest.fixture
-def start(tmp_path: Path) -> Iterator[Callable[..., Server]]:
-    """Start a server of one's own; it is stopped at the end."""
+@pytest.fixture(scope="session")
+def causal(started: dict[str, Server]) -> Server:
+    """Qwen3-Reranker in fp32, 200 tokens, the prompt's beginning shared by all rows."""
+    return started["causal"].ready()
+
+
+def starting(folder: Path) -> Iterator[Callable[..., Server]]:
     servers: list[Server] = []
 
     def begin(model: Path, **variables: object) -> Server:
-        servers.append(Server(model, tmp_path / f"server-{len(servers)}.log", **variables))
+        servers.append(Server(model, folder / f"server-{len(servers)}.log", **variables))
         return servers[-1]
 
     yield begin
     for server in servers:
         server.stop()
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Callable[..., Server]]:
+    """Start a server of one's own; it is stopped at the end."""
+    yield from starting(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def start_for_all(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Server]]:
+    """As `start`, for all tests of a module."""
+    yield from starting(tmp_path_factory.mktemp("servers"))
 
 
 @pytest.fixture(scope="session")

@@ -212,7 +212,7 @@ def test_metadata(bert: Any, strict: Any, models: Any, run: Any) -> None:
     report = json.loads(run("verify", models.bert).stdout)
     assert said["digest"] == report["digest"]
     assert said["architecture"] == "BertForSequenceClassification"
-    assert (said["dtype"], said["device"], said["family"]) == ("float32", "cpu", "cross-encoder")
+    assert (said["dtype"], said["device"], said["family"]) == ("float32", "cpu", "bert")
     assert said["limits"]["maxTokens"] == 506
     assert said["modelInfo"][0] == {"shortName": "my_org/tiny-bert_1.0", "modelUrl": str(models.bert)}
     assert said["version"] == bert.http.get("/v1/version").json()["release"]

@@ -1,4 +1,4 @@
-"""Scores equal those of `transformers` on the same weights, whatever the batch, the family and the number type."""
+"""Real servers answer with the scores of `transformers` on the same weights. Every family: test_families."""
 
 from __future__ import annotations
 
@@ -7,10 +7,7 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
-
-from reranker_runtime.engine.scorer import Scorer
-from reranker_runtime.models.registry import describe
-from reranker_runtime.settings import read_settings
+import zoo
 
 QUERY = "w1 w2 which way w3"
 
@@ -30,44 +27,27 @@ def assert_close(got: list[float], wanted: list[float], tolerance: float) -> Non
             assert got[better] > got[worse]
 
 
-def test_bert_over_http_in_fp32(bert: Any, models: Any, reference: Any) -> None:
+def test_bert_in_fp32(bert: Any, models: Any, reference: Any) -> None:
     passages = texts()
     assert_close(bert.logits(QUERY, passages), reference.scores(models.bert, QUERY, passages, limit=506), 1e-5)
 
 
-def test_sharded_xlmr_over_http_in_bf16(strict: Any, models: Any, reference: Any) -> None:
+def test_sharded_xlmr_in_bf16(strict: Any, models: Any, reference: Any) -> None:
     passages = texts()
     assert_close(strict.logits(QUERY, passages), reference.scores(models.xlmr, QUERY, passages, limit=514), 2e-2)
 
 
-def test_sentence_encoder_over_http(sentence: Any, models: Any, reference: Any) -> None:
+def test_a_sentence_encoder(sentence: Any, models: Any, reference: Any) -> None:
     passages = texts()
     wanted = reference.scores(models.sentence("mean"), QUERY, passages, limit=64)
     assert_close(sentence.logits(QUERY, passages), wanted, 1e-5)
 
 
-@pytest.mark.parametrize(("precision", "tolerance"), [("fp32", 1e-5), ("bf16", 2e-2)])
-@pytest.mark.parametrize("name", ["bert", "xlmr", "sharded", "sentence-cls", "sentence-mean", "sentence-max"])
-def test_every_family_and_number_type(models: Any, reference: Any, name: str, precision: str, tolerance: float) -> None:
-
-    kind, _, pooling = name.partition("-")
-    directory = models.sentence(pooling) if pooling else getattr(models, kind)
-    passages = texts()
-    settings = read_settings({"NIM_PRECISION": precision, "RERANKER_BATCH_TOKENS": "100", "RERANKER_DEVICE": "cpu"})
-    scorer = Scorer(describe(directory), settings)
-    got = scorer.rank(QUERY, passages).logits
-    assert_close(got, reference.scores(directory, QUERY, passages, limit=scorer.limit), tolerance)
-
-
-def test_a_score_does_not_depend_on_its_neighbours(bert: Any) -> None:
-    passages = texts()
-    together = bert.logits(QUERY, passages)
-    assert together == pytest.approx([bert.logits(QUERY, [passage])[0] for passage in passages], abs=1e-6)
-
-
-def test_identical_passages_get_identical_scores(bert: Any) -> None:
-    first, _, third = bert.logits(QUERY, ["w9 w8", "w7", "w9 w8"])
-    assert first == third
+def test_a_causal_model_that_shares_the_prompts_beginning(causal: Any, made: Any) -> None:
+    passages = [*texts(), zoo.words(300)]  # the last beyond the limit
+    wanted = zoo.FAMILIES["qwen3-tied"].scores(made("qwen3-tied"), QUERY, passages, limit=200)
+    assert_close(causal.logits(QUERY, passages, truncate="END"), wanted, 1e-4)
+    assert causal.logits(QUERY, passages[:1]) == pytest.approx(wanted[:1], abs=1e-4)  # nothing is shared
 
 
 def test_user_text_never_becomes_a_control_token(bert: Any) -> None:

@@ -1,140 +1,292 @@
-"""The queue: one round per service however many events, none lost, none at the same time."""
+"""The way of a request through queue and pool, with a model that scores when it is let."""
+
+from __future__ import annotations
 
 import asyncio
-import functools
-from collections.abc import Callable, Coroutine
+import threading
+from collections.abc import Awaitable, Callable, Sequence
+from types import SimpleNamespace
 from typing import Any
 
+import httpx
+import numpy as np
 import pytest
 
-from reranker_operator.reconcile.queue import KeyQueue
+from reranker_runtime.engine import queue
+from reranker_runtime.engine.pool import Pool
+from reranker_runtime.engine.queue import Queue
+from reranker_runtime.engine.rows import Passage, Plan, Row, Truncate
+from reranker_runtime.errors import ScoringFailed, TimedOut, Unavailable
+from reranker_runtime.http.app import api_app
+from reranker_runtime.metrics import Metrics
+from reranker_runtime.service import Phase, Service
+from reranker_runtime.settings import read_settings
 
 
-class Clock:
-    def __init__(self) -> None:
-        self.now = 0.0
+class FakeScorer:
+    """Scores a batch of at most `tokens` passages when it is let; a passage called "breaks" fails."""
 
-    def __call__(self) -> float:
-        return self.now
+    def __init__(self, tokens: int = 1) -> None:
+        self.hardware = SimpleNamespace(batch_tokens=tokens, workers=1, threads=1)
+        self.turns = threading.Semaphore(0)
+        self.begun: list[str] = []
+        self.batches: list[list[str]] = []
+        self.prefixes: list[int] = []
+        self.texts: list[str] = []
+
+    def plan(self, query: str, passages: Sequence[Passage], truncate: Truncate) -> Plan:
+        first = len(self.texts)
+        self.texts += [passage.text for passage in passages]
+        rows = [Row([first + n]) for n in range(len(passages))]
+        return Plan(rows, list(range(len(rows))), 0, 0, 0, [7] if query == "shares" else [])
+
+    def prefix(self, ids: Sequence[int], worker: int) -> Any:
+        assert self.turns.acquire(timeout=60)
+        self.prefixes += ids
+        return "prefix"
+
+    def forward(self, rows: Sequence[Row], prefixes: Sequence[Any], worker: int) -> list[str]:
+        texts = [self.texts[row.ids[0]] for row in rows]
+        self.begun += texts
+        self.batches.append(texts)
+        assert self.turns.acquire(timeout=60)
+        if "breaks" in texts:
+            raise ValueError(texts)
+        assert set(prefixes) <= {None, "prefix"}
+        return texts
+
+    def finish(self, plan: Plan, outputs: dict[int, Any]) -> list[Any]:
+        return [outputs[n] for n in sorted(outputs)]
 
 
-async def drain(queue: KeyQueue[str]) -> list[str]:
-    """Keys that are due now, each worked on and done."""
-    taken = []
-    while (key := await due(queue)) is not None:
-        taken.append(key)
-        queue.done(key, succeeded=True)
-    return taken
+class Play:
+    """A queue over the fake scorer, inside an event loop."""
+
+    def __init__(self, tokens: int, variables: dict[str, str]) -> None:
+        self.scorer, self.metrics = FakeScorer(tokens), Metrics()
+        self.pool = Pool(self.scorer)  # type: ignore[arg-type]
+        self.queue = Queue(self.scorer, self.pool, read_settings(variables), self.metrics)  # type: ignore[arg-type]
+
+    def ask(self, *texts: str, query: str = "") -> asyncio.Task[Any]:
+        return asyncio.create_task(self.queue.rank(query, [Passage(text) for text in texts], Truncate.NONE))
+
+    async def busy(self, *texts: str) -> asyncio.Task[Any]:
+        """A request whose first batch is in the model's hands, so that whatever follows has to wait."""
+        task = self.ask(*texts)
+        await until(lambda: self.scorer.begun[:1] == [texts[0]])
+        return task
+
+    def waiting(self) -> float | None:
+        """What Prometheus reads."""
+        return self.metrics.registry.get_sample_value("reranker_queue_requests")
+
+    async def waits_for(self, requests: int) -> None:
+        await until(lambda: self.waiting() == requests and not self.queue._tokenising)
+
+    def refused(self, cause: str) -> float:
+        return float(self.metrics.refused.labels(cause)._value.get())
 
 
-async def due(queue: KeyQueue[str]) -> str | None:
-    """The next due key, or None where `get` would wait: decided by turns of the loop, not by time."""
-    waiting = asyncio.ensure_future(queue.get())
-    for _ in range(10):
+async def until(fact: Callable[[], bool]) -> None:
+    """Facts that the scoring thread brings about: no event of this loop tells of them."""
+    while not fact():  # noqa: ASYNC110
         await asyncio.sleep(0)
-        if waiting.done():
-            return waiting.result()
-    waiting.cancel()
-    return None
 
 
-def in_a_loop(test: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., None]:
-    """Run an async test in a loop of its own."""
+def scenario(script: Callable[[Play], Awaitable[None]], tokens: int = 1, **variables: str) -> Play:
+    plays: list[Play] = []
 
-    @functools.wraps(test)
-    def run(*args: Any, **named: Any) -> None:
-        asyncio.run(test(*args, **named))
+    async def main() -> None:
+        play = Play(tokens, variables)
+        plays.append(play)
+        async with asyncio.timeout(60):
+            await script(play)
 
-    return run
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
-
-
-def queue_on(clock: Clock) -> KeyQueue[str]:
-    return KeyQueue(clock, jitter=lambda: 0.0)
+    asyncio.run(main())
+    plays[0].scorer.turns.release(1000)
+    plays[0].pool.end()
+    return plays[0]
 
 
-@in_a_loop
-async def test_many_events_about_one_service_are_one_round(clock: Clock) -> None:
-    queue = queue_on(clock)
-    for key in ("a", "b", "a", "a"):
-        queue.add(key)
-    assert await drain(queue) == ["a", "b"]
+def test_a_small_request_overtakes_all_large_ones() -> None:
+    async def script(play: Play) -> None:
+        large = [await play.busy(*"abcdef"), *(play.ask(*"ABCDEF") for _ in range(8))]
+        await play.waits_for(8)
+        small = play.ask("z")
+        await play.waits_for(9)
+        play.scorer.turns.release(100)
+        assert await small == ["z"]
+        assert play.scorer.begun.index("z") <= 2
+        assert [len(await task) for task in large] == [6] * 9
+        assert play.waiting() == 0
+
+    scenario(script)
 
 
-@in_a_loop
-async def test_a_later_look_does_not_put_off_an_earlier_one(clock: Clock) -> None:
-    queue = queue_on(clock)
-    queue.add("a", after=5)
-    queue.add("a", after=60)
-    clock.now = 5
-    assert await drain(queue) == ["a"]
-    clock.now = 60
-    assert await drain(queue) == []
+def test_requests_share_batches() -> None:
+    async def script(play: Play) -> None:
+        tasks = [await play.busy(*"ab")]
+        tasks += [play.ask(*"cd"), play.ask(*"ef")]
+        await play.waits_for(2)
+        play.scorer.turns.release(100)
+        assert [await task for task in tasks] == [["a", "b"], ["c", "d"], ["e", "f"]]
+        assert play.scorer.batches[1:] == [["c", "d", "e", "f"]]
+
+    scenario(script, tokens=4)
 
 
-@in_a_loop
-async def test_an_event_brings_a_later_look_forward(clock: Clock) -> None:
-    queue = queue_on(clock)
-    queue.add("a", after=300)
-    queue.add("a")
-    assert await drain(queue) == ["a"]
+def test_one_failure_spoils_one_request() -> None:
+    async def script(play: Play) -> None:
+        first = await play.busy("a")
+        broken, whole = play.ask("breaks", "b"), play.ask("c", "d")
+        await play.waits_for(2)
+        play.scorer.turns.release(100)
+        with pytest.raises(ScoringFailed, match="ValueError"):
+            await broken
+        assert [await first, await whole] == [["a"], ["c", "d"]]
+        assert await play.ask("e") == ["e"]
+
+    scenario(script, tokens=4)
 
 
-@in_a_loop
-async def test_an_event_during_a_round_makes_another_round_after_it(clock: Clock) -> None:
-    queue = queue_on(clock)
-    queue.add("a")
-    first = await queue.get()
-    queue.add("a")
-    queue.add("b")
-    second = await queue.get()  # not "a": it is being worked on
-    assert await due(queue) is None
-    queue.done(first, succeeded=True)
-    assert [first, second, await queue.get()] == ["a", "b", "a"]
+def test_a_prefix_is_computed_once_and_before_its_rows() -> None:
+    async def script(play: Play) -> None:
+        first = await play.busy("first")
+        shares = play.ask(*"abc", query="shares")
+        await play.waits_for(1)
+        play.scorer.turns.release(100)
+        assert [await first, await shares] == [["first"], ["a", "b", "c"]]
+        assert play.scorer.prefixes == [7]
+
+    scenario(script)
 
 
-@in_a_loop
-async def test_failures_are_retried_with_growing_delays_until_a_success(clock: Clock) -> None:
-    queue = queue_on(clock)
+def test_the_wait_counts_from_arrival() -> None:
+    async def script(play: Play) -> None:
+        held = threading.Event()
 
-    async def fail() -> None:
-        key = await queue.get()
-        queue.retry(key)
-        queue.done(key, succeeded=False)
+        def plan(*_: object) -> Plan:
+            assert held.wait(60)
+            return Plan([], [], 0, 0, 0)
 
-    delays = []
-    queue.add("a")
-    for _ in range(4):
-        await fail()
-        before = clock.now
-        clock.now = queue._due["a"]
-        delays.append(clock.now - before)
-    assert delays == [0.5, 1.0, 2.0, 4.0]
-    assert await drain(queue) == ["a"]
-    queue.add("a")
-    await fail()
-    assert queue._due["a"] - clock.now == 0.5
+        play.scorer.plan = plan  # type: ignore[method-assign]
+        with pytest.raises(Unavailable, match=r"waited 0.01 seconds"):
+            await play.ask("a")
+        held.set()
+
+    assert scenario(script, RERANKER_MAX_QUEUE_SECONDS="0.01").refused("queue_timeout") == 1
 
 
-@in_a_loop
-async def test_the_servers_own_delay_is_kept(clock: Clock) -> None:
-    queue = queue_on(clock)
-    queue.retry("a", after=7)
-    clock.now = 6.9
-    assert await drain(queue) == []
-    clock.now = 7
-    assert await drain(queue) == ["a"]
+def test_a_failure_that_nobody_foresaw_is_answered_in_nims_shape_and_logged(caplog: pytest.LogCaptureFixture) -> None:
+    async def script(play: Play) -> None:
+        def plan(*_: object) -> Plan:
+            raise ZeroDivisionError
+
+        play.scorer.plan = plan  # type: ignore[method-assign]
+        service = Service(read_settings({"NIM_MODEL_PATH": "/m"}))
+        service._queue = play.queue
+        service.enter(Phase.READY)
+        transport = httpx.ASGITransport(api_app(service))
+        async with httpx.AsyncClient(transport=transport, base_url="http://here") as client:
+            answer = await client.post("/v1/ranking", json={"query": {"text": "a"}, "passages": [{"text": "b"}]})
+        said = answer.json()
+        assert answer.status_code == 500
+        assert (said["object"], said["detail"], said["type"]) == ("error", {}, "internal_server_error")
+        assert "X-Request-Id" in said["message"]
+        assert answer.headers["X-Request-Id"]
+
+    scenario(script)
+    assert "ZeroDivisionError" in caplog.text
 
 
-@in_a_loop
-async def test_oldest_wait_tells_a_stuck_loop_from_a_future_look(clock: Clock) -> None:
-    queue = queue_on(clock)
-    queue.add("later", after=1000)
-    assert queue.oldest_wait() == 0
-    queue.add("now")
-    clock.now = 130
-    assert queue.oldest_wait() == 130
+def test_a_full_queue_refuses_and_those_who_leave_make_room() -> None:
+    async def script(play: Play) -> None:
+        running = await play.busy("a", "b")
+        waiting = [play.ask("c"), play.ask("d")]
+        await play.waits_for(2)
+        with pytest.raises(Unavailable, match="queue is full") as refused:
+            await play.ask("e")
+        assert refused.value.retry_after
+        waiting[0].cancel()
+        await play.waits_for(1)
+        late = play.ask("f")
+        await play.waits_for(2)
+        play.scorer.turns.release(100)
+        assert [await task for task in (running, waiting[1], late)] == [["a", "b"], ["d"], ["f"]]
+        assert {"c", "e"}.isdisjoint(play.scorer.begun)
+
+    play = scenario(script, NIM_MAX_QUEUE_SIZE="2")
+    assert play.refused("queue_full") == 1
+
+
+def test_the_queue_is_bounded_in_tokens_and_an_empty_one_takes_any() -> None:
+    async def script(play: Play) -> None:
+        running = await play.busy(*"abcdefgh")
+        with pytest.raises(Unavailable, match=r"7 of 8 tokens are waiting, this request has 2"):
+            await play.ask("x", "y")
+        more = play.ask("z")
+        await play.waits_for(1)
+        play.scorer.turns.release(100)
+        assert [len(await running), await more] == [8, ["z"]]
+
+    assert scenario(script, RERANKER_MAX_QUEUE_TOKENS="8").refused("queue_tokens") == 1
+
+
+def test_images_that_wait_are_bounded_in_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(queue, "IMAGE_BYTES", 30 << 20)
+
+    async def script(play: Play) -> None:
+        texts = play.scorer.plan
+
+        def plan(query: str, passages: Sequence[Passage], truncate: Truncate) -> Plan:
+            made = texts(query, passages, truncate)
+            pixels = np.zeros((20, 1024, 1024), np.uint8)
+            return Plan([Row(row.ids, image=pixels) for row in made.rows], made.places, 0, 0, 0)
+
+        play.scorer.plan = plan  # type: ignore[method-assign]
+        running = await play.busy("a", "b")
+        with pytest.raises(Unavailable, match="20 MiB of images are waiting, this request has 20"):
+            await play.ask("c")
+        play.scorer.turns.release(100)
+        assert await running == ["a", "b"]
+        assert await play.ask("d") == ["d"]
+
+    assert scenario(script).refused("queue_images") == 1
+
+
+def test_what_could_not_be_served_in_time_is_refused_at_once() -> None:
+    async def script(play: Play) -> None:
+        running = await play.busy(*"abcdefgh")
+        play.pool._rate = 1.0
+        with pytest.raises(Unavailable, match="would wait about 7 seconds and be answered after 15") as refused:
+            await play.ask(*"ABCDEFGH")
+        assert refused.value.retry_after == 7
+        small = play.ask("z")  # goes ahead of the large one, so its wait is short
+        await play.waits_for(1)
+        play.scorer.turns.release(100)
+        assert [len(await running), await small] == [8, ["z"]]
+
+    assert scenario(script, RERANKER_MAX_QUEUE_SECONDS="5").refused("estimated_wait") == 1
+
+
+def test_who_waits_too_long_is_told_while_others_run() -> None:
+    async def script(play: Play) -> None:
+        running = await play.busy("a")
+        with pytest.raises(Unavailable, match=r"waited 0.01 seconds"):
+            await play.ask("late")
+        assert play.pool.waiting == 0
+        play.scorer.turns.release(100)
+        assert await running == ["a"]
+        assert "late" not in play.scorer.begun
+
+    scenario(script, RERANKER_MAX_QUEUE_SECONDS="0.01")
+
+
+def test_a_request_that_runs_too_long_is_given_up_between_batches() -> None:
+    async def script(play: Play) -> None:
+        with pytest.raises(TimedOut, match="NIM_REQUEST_TIMEOUT_S"):
+            await play.ask("a", "b", "c")
+        assert play.pool.waiting == 0
+
+    play = scenario(script, NIM_REQUEST_TIMEOUT_S="0.05")
+    assert {"b", "c"}.isdisjoint(play.scorer.begun)

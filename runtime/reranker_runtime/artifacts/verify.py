@@ -27,7 +27,7 @@ def verify(directory: Path, *, quick: bool = False, expected: str = "") -> dict[
         return {"ok": False, "reason": error.reason.value, "message": error.message}
     return report | {
         "architecture": blueprint.architecture,
-        "family": blueprint.family.value,
+        "family": blueprint.family,
         "parameters": blueprint.parameters,
         "dtype": blueprint.dtype,
         "maxTokens": blueprint.limit,

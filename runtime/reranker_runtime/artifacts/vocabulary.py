@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Final
 
@@ -20,36 +23,81 @@ FIXED: Final = {"BertProcessing": (3, 2), "RobertaProcessing": (4, 2)}
 """Special tokens around a pair and around a single text, where no template lists them."""
 
 
-def check_vocabulary(path: Path, rows: int, *, pair: bool, first: bool) -> int:
-    """The number of special tokens around a pair or a single text.
+class Vocabulary:
+    """tokenizer.json, read once and asked several things."""
 
-    Every token id must be below `rows`, the model's vocab_size; with `first`, a special token must come first.
-    """
-    values = read_object(path, Reason.TOKENIZER_INVALID)
-    try:
-        _check_model(values.get("model"))
-        ids = _ids(values)
-        around = _around(values.get("post_processor"), pair=pair)
-    except (TypeError, ValueError, KeyError, AttributeError, OverflowError) as error:
-        raise ModelError(Reason.TOKENIZER_INVALID, f"{path} holds no usable vocabulary; {SAVE_AGAIN}") from error
-    if max(ids) >= rows:
-        raise ModelError(
-            Reason.TOKENIZER_INVALID,
-            f"{path} has token id {max(ids)}, but config.json gives the model vocab_size {rows}; "
-            "tokenizer and model are from different models",
-        )
-    if around is None:  # a post-processor of a kind not known here: the engine asks the tokenizer itself
-        return 0
-    if first and not (around and around[0]):
-        raise no_first_token(path)
-    return sum(around)
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._values = read_object(path, Reason.TOKENIZER_INVALID)
+        with self._usable():
+            _check_model(self._values.get("model"))
+            self._highest = max(_ids(self._values))
+
+    @contextmanager
+    def _usable(self) -> Iterator[None]:
+        try:
+            yield
+        except (TypeError, ValueError, KeyError, AttributeError, OverflowError, IndexError) as error:
+            raise ModelError(
+                Reason.TOKENIZER_INVALID, f"{self.path} holds no usable vocabulary; {SAVE_AGAIN}"
+            ) from error
+
+    @cached_property
+    def _added(self) -> dict[str, int]:
+        return {added["content"]: int(added["id"]) for added in self._values.get("added_tokens") or []}
+
+    def check_control(self, token: str) -> None:
+        """A template's control token must be one: as plain text, the model would read something else."""
+        with self._usable():
+            known = token in self._added
+        if not known:
+            raise ModelError(
+                Reason.TOKENIZER_INVALID,
+                f"{self.path} has no added token {token!r}, which this family's template is made of; {SAVE_AGAIN}",
+            )
+
+    def check(self, rows: int) -> None:
+        """Every token id must be below `rows`, the model's vocab_size."""
+        if self._highest >= rows:
+            raise ModelError(
+                Reason.TOKENIZER_INVALID,
+                f"{self.path} has token id {self._highest}, but config.json gives the model vocab_size {rows}; "
+                "tokenizer and model are from different models",
+            )
+
+    def specials(self, *, pair: bool, first: bool) -> int:
+        """Special tokens around a pair or a single text; with `first`, one must come first."""
+        with self._usable():
+            around = _around(self._values.get("post_processor"), pair=pair)
+        if around is None:  # a post-processor of a kind not known here: the engine asks the tokenizer itself
+            return 0
+        if first and not (around and around[0]):
+            raise no_first_token(self.path)
+        return sum(around)
+
+    def id(self, token: str) -> int:
+        """A token that the model's score is read off, or that its template needs."""
+        with self._usable():
+            if token in self._added:
+                return self._added[token]
+            vocabulary = self._values["model"]["vocab"]
+            if isinstance(vocabulary, list):
+                names = {piece[0]: number for number, piece in enumerate(vocabulary)}
+            else:
+                names = vocabulary
+        if token not in names:
+            raise ModelError(
+                Reason.TOKENIZER_INVALID,
+                f"{self.path} has no token {token!r}, which this family's score or template needs; {SAVE_AGAIN}",
+            )
+        return int(names[token])
 
 
 def no_first_token(path: Path) -> ModelError:
     """A head that reads the first token would read a word of the text."""
     return ModelError(
         Reason.TOKENIZER_INVALID,
-        f"{path} puts no special token before the text (post_processor), but the model's score is read off it; "
+        f"{path} puts no special token before the text (post_processor), but the model was trained with one there; "
         f"{SAVE_AGAIN}",
     )
 

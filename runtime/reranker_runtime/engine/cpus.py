@@ -1,12 +1,16 @@
-"""How many CPUs this container may use. Libraries count the node's cores, and a limited pod then fights itself."""
+"""What this container may use. Libraries count the node's cores and memory, and a limited pod then fights itself."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Final
+
+CGROUP: Final = Path("/sys/fs/cgroup")
+MEMINFO: Final = Path("/proc/meminfo")
 
 
-def usable_cpus(cgroup: Path = Path("/sys/fs/cgroup")) -> int:
+def usable_cpus(cgroup: Path = CGROUP) -> int:
     """CPUs by affinity and by the container's CPU limit (cgroup v2, then v1), whichever is less."""
     cpus = len(os.sched_getaffinity(0))
     try:
@@ -20,3 +24,23 @@ def usable_cpus(cgroup: Path = Path("/sys/fs/cgroup")) -> int:
     except (OSError, ValueError):  # no limit says "max", and a bare process has no such file
         pass
     return cpus
+
+
+def free_memory(cgroup: Path = CGROUP, meminfo: Path = MEMINFO) -> int:
+    """Bytes that may still be taken: of the machine, and of the container's limit (cgroup v2, then v1)."""
+    free: list[int] = []
+    try:
+        lines = meminfo.read_text().splitlines()
+        free.append(next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:")))
+    except (OSError, ValueError, StopIteration):
+        pass
+    for limit, used in (
+        (cgroup / "memory.max", cgroup / "memory.current"),
+        (cgroup / "memory/memory.limit_in_bytes", cgroup / "memory/memory.usage_in_bytes"),
+    ):
+        try:
+            free.append(int(limit.read_text()) - int(used.read_text()))
+            break
+        except (OSError, ValueError):  # no limit says "max"
+            continue
+    return max(0, min(free, default=1 << 34))

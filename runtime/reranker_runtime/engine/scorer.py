@@ -1,4 +1,4 @@
-"""A loaded model behind four plain steps: plan, batches, forward, finish. The queue drives them; `rank`does all."""
+"""A loaded model: plan a request's rows, score batches of rows of any requests, finish a request's scores."""
 
 from __future__ import annotations
 
@@ -9,13 +9,14 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from reranker_runtime.artifacts.files import TOKENIZER
-from reranker_runtime.engine.batching import batches
-from reranker_runtime.engine.hardware import choose
-from reranker_runtime.engine.tokenise import Plan, Truncate, planner_for
+from reranker_runtime.engine.hardware import choose, fit
+from reranker_runtime.engine.plan import check_text, planner_for
+from reranker_runtime.engine.rows import Passage, Plan, Row, Truncate
 from reranker_runtime.errors import ScoringFailed
-from reranker_runtime.models.blueprint import Blueprint, Family
-from reranker_runtime.models.encoder import Encoder
+from reranker_runtime.models.blueprint import Blueprint
+from reranker_runtime.nets.layout import Prefix
+from reranker_runtime.nets.load import load
+from reranker_runtime.nets.net import PrefixNet
 from reranker_runtime.settings import Settings
 
 
@@ -28,54 +29,52 @@ class Scores:
 
 
 class Scorer:
-    """One model on one device. `plan` may run in any thread, `forward` in one at a time."""
+    """One model on its devices. `plan` and `finish` run in any thread, `forward` in as many as there are workers."""
 
     def __init__(self, blueprint: Blueprint, settings: Settings) -> None:
-        hardware = choose(settings.device, settings.precision, settings.batch_tokens)
-        limit = blueprint.effective_limit(settings.max_tokens)
+        hardware = choose(settings)
+        self.limit = blueprint.effective_limit(settings.max_tokens)
         self.blueprint = blueprint
+        self._planner = planner_for(blueprint, self.limit, settings.instruction)
+        self._nets = [load(blueprint, self.limit, device, hardware.dtype) for device in hardware.devices]
+        self.hardware = fit(hardware, blueprint, self.limit)
         self.device, self.dtype = hardware.name, str(hardware.dtype).removeprefix("torch.")
-        self.batch_tokens, self.max_rows = hardware.batch_tokens, settings.max_rows
-        self._planner = planner_for(blueprint, blueprint.directory / TOKENIZER, limit)
-        self._encoder = Encoder(blueprint, hardware.device, hardware.dtype)
 
-    @property
-    def limit(self) -> int:
-        return self._planner.limit
-
-    def plan(self, query: str, passages: Sequence[str], truncate: Truncate) -> Plan:
+    def plan(self, query: str, passages: Sequence[Passage], truncate: Truncate) -> Plan:
+        """A request's rows; raises `InvalidRequest` where a passage cannot be one."""
+        if not self.blueprint.sees_images:
+            check_text(passages)
         return self._planner.plan(query, passages, truncate)
 
-    def batches(self, plan: Plan) -> list[list[int]]:
-        return list(batches([len(row.ids) for row in plan.rows], self.batch_tokens, self.max_rows))
+    def prefix(self, ids: Sequence[int], worker: int = 0) -> Prefix:
+        """What rows that begin with these tokens share."""
+        net: PrefixNet = self._nets[worker % len(self._nets)]  # type: ignore[assignment]  # plans of others have none
+        return net.prefix(ids)
 
-    def forward(self, plan: Plan, batch: Sequence[int]) -> dict[int, Tensor]:
-        """Row number -> its logit or vector."""
-        return dict(zip(batch, self._encoder.forward([plan.rows[n] for n in batch]), strict=True))
+    def forward(self, rows: Sequence[Row], prefixes: Sequence[Prefix | None], worker: int = 0) -> Tensor:
+        """[rows, n] logits or vectors, fp32, on the CPU, in the order given, which may be any."""
+        number = worker % len(self._nets)
+        near = {id(prefix): prefix.on(self.hardware.devices[number]) for prefix in prefixes if prefix is not None}
+        # By prefix and then by length: rows that attend alike lie side by side.
+        order = sorted(range(len(rows)), key=lambda n: (id(prefixes[n]), -len(rows[n].ids)))
+        outputs = self._nets[number].forward([rows[n] for n in order], [near.get(id(prefixes[n])) for n in order])
+        return torch.empty_like(outputs).index_copy_(0, torch.tensor(order), outputs)
 
     def finish(self, plan: Plan, outputs: Mapping[int, Tensor]) -> Scores:
         """Logits in the order of the passages; a score that is no number is an error, never a rank."""
         rows = torch.stack([outputs[n] for n in range(len(plan.rows))])
-        if self.blueprint.family is Family.SENTENCE_ENCODER:
+        if self.blueprint.design.head.cosine:
             logits = functional.cosine_similarity(rows[:1], rows, dim=1)
         else:
             logits = rows[:, 0]
-        if not bool(torch.isfinite(logits).all()):
-            raise ScoringFailed(
-                f"the model computes no finite score for this request in {self.dtype}; "
-                "set NIM_PRECISION=fp32, or check the weights"
-            )
         values: list[float] = logits.tolist()
+        if not bool(torch.isfinite(logits).all()):
+            finite = torch.isfinite(logits).tolist()
+            passage = next(n for n, row in enumerate(plan.places) if not finite[row])
+            count = sum(not finite[row] for row in plan.places)
+            raise ScoringFailed(
+                f"passage {passage} has no finite score in {self.dtype} ({count} of {len(plan.places)} passages): "
+                "set NIM_PRECISION=fp32, or check the weights",
+                detail={"passage": passage},
+            )
         return Scores([values[place] for place in plan.places], plan)
-
-    def rank(self, query: str, passages: Sequence[str], truncate: Truncate = Truncate.NONE) -> Scores:
-        """All steps in this thread: the command line and the warm-up."""
-        plan = self.plan(query, passages, truncate)
-        outputs: dict[int, Tensor] = {}
-        for batch in self.batches(plan):
-            outputs |= self.forward(plan, batch)
-        return self.finish(plan, outputs)
-
-    def warm_up(self) -> None:
-        """One ranking that touches every layer, at a short and at the greatest length."""
-        self.rank("warm up", ["a passage", "a passage " * self.limit], Truncate.END)

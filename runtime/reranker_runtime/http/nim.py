@@ -10,6 +10,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 
 from reranker_runtime import version
+from reranker_runtime.engine.rows import Passage
 from reranker_runtime.errors import InvalidRequest, TimedOut
 from reranker_runtime.http.schemas import RankingRequest, parse
 from reranker_runtime.service import Service
@@ -65,8 +66,8 @@ class NimRoutes:
         return await self._answer(request, parsed)
 
     async def _answer(self, request: Request, parsed: RankingRequest) -> Response:
-        texts = [passage.text or "" for passage in parsed.passages]
-        ranking = asyncio.ensure_future(self._service.rank(parsed.query.text, texts, parsed.truncation))
+        passages = [Passage(passage.text or "", passage.image) for passage in parsed.passages]
+        ranking = asyncio.ensure_future(self._service.rank(parsed.query.text, passages, parsed.truncation))
         leaving = asyncio.ensure_future(_left(request))
         try:
             await asyncio.wait((ranking, leaving), return_when=asyncio.FIRST_COMPLETED)
@@ -77,8 +78,8 @@ class NimRoutes:
             ranking.cancel()
             leaving.cancel()
         plan = scores.plan
-        order = sorted(range(len(texts)), key=lambda n: (-scores.logits[n], n))[: parsed.most]
-        request.state.summary = {"passages": len(texts), "tokens": plan.tokens, "truncated": plan.truncated}
+        order = sorted(range(len(passages)), key=lambda n: (-scores.logits[n], n))[: parsed.most]
+        request.state.summary = {"passages": len(passages), "tokens": plan.tokens, "truncated": plan.truncated}
         headers = {"X-Reranker-Truncated": str(plan.emptied)} if plan.emptied else None
         return JSONResponse(
             {
@@ -118,8 +119,9 @@ class NimRoutes:
             "repository_override": "",
             "digest": service.digest,
             "architecture": blueprint.architecture if blueprint else None,
-            "family": blueprint.family.value if blueprint else None,
+            "family": blueprint.family if blueprint else None,
             "parameters": blueprint.parameters if blueprint else None,
+            "images": blueprint.sees_images if blueprint else None,
             "dtype": scorer.dtype if scorer else None,
             "device": scorer.device if scorer else None,
             "limits": {

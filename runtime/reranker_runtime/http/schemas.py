@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from typing import Annotated, Any, Final, Literal, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, FailFast, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, FailFast, Field, ValidationError, WithJsonSchema
 from pydantic_core import ErrorDetails
 
-from reranker_runtime.engine.tokenise import Truncate
+from reranker_runtime.engine.rows import Truncate
 from reranker_runtime.errors import InvalidRequest
 from reranker_runtime.settings import MOST_PASSAGES
 
@@ -36,7 +36,12 @@ class Query(BaseModel):
 
 class Passage(BaseModel):
     text: str | None = None
-    image: Any = None
+    # Any here, for whoever decodes it names the passage in its refusal.
+    image: Annotated[Any, WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "null"}]})] = Field(
+        None,
+        description="For models that see images: PNG, JPEG, WebP, GIF, BMP or TIFF, as a data URL or in bare base64; "
+        "beside the text or instead of it. No URL is ever fetched.",
+    )
 
 
 class RankingRequest(BaseModel):
@@ -126,14 +131,11 @@ def _check_passages(passages: list[Passage], most: int) -> None:
     if len(passages) > most:
         raise _too_many(len(passages), most)
     for number, passage in enumerate(passages):
-        if passage.image is not None:
+        if passage.text is None and passage.image is None:
             raise InvalidRequest(
-                f"passages.{number}.image: this model ranks text only; send the passage's text, "
-                "or ask a model that sees images",
+                f"passages.{number}.text: Field required, or an image where the model sees images",
                 detail={"passage": number},
             )
-        if passage.text is None:
-            raise InvalidRequest(f"passages.{number}.text: Field required", detail={"passage": number})
 
 
 def _too_many(given: int | str, most: int) -> InvalidRequest:

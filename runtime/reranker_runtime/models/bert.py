@@ -1,26 +1,17 @@
-"""The BERT shape without torch: sizes from config.json, and every tensor the encoder and its head need.
+"""BERT and MiniLM cross-encoders; and the BERT-shaped body that RoBERTa, XLM-R and ELECTRA share.
 
-BERT, RoBERTa and XLM-R differ in three things only: where positions start, the prefix of tensor names, and the head.
+These differ in where positions start, the prefix of tensor names, the width of the embeddings, and the head.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Final
 
-from reranker_runtime.artifacts.tensors import DTYPES, Tensor
-from reranker_runtime.errors import ModelError, Reason
-from reranker_runtime.models.blueprint import Activation, Config, Geometry, Head
+from reranker_runtime.models.blueprint import Body, Dense, Design, Family, Head, Network, Pair, Pooling, Shapes
+from reranker_runtime.models.config import Config
+from reranker_runtime.models.geometry import ACTIVATIONS, Activation, EncoderGeometry
+from reranker_runtime.models.source import Source
 
-ACTIVATIONS: Final = {
-    "gelu": Activation.GELU,
-    "gelu_new": Activation.GELU_TANH,
-    "gelu_pytorch_tanh": Activation.GELU_TANH,
-    "gelu_fast": Activation.GELU_TANH,
-    "relu": Activation.RELU,
-    "silu": Activation.SILU,
-    "swish": Activation.SILU,
-}
 LINEARS: Final = (
     "attention.self.query",
     "attention.self.key",
@@ -31,19 +22,24 @@ LINEARS: Final = (
 )
 NORMS: Final = ("attention.output.LayerNorm", "output.LayerNorm")
 
-Shapes = dict[str, tuple[int, ...]]
+
+def body(source: Source, prefix: str, *, roberta: bool = False) -> Body:
+    """Sizes and tensors; what would change the arithmetic silently is refused."""
+    geometry = _geometry(source.config, roberta=roberta)
+    return Body(
+        network=Network.ENCODER,
+        geometry=geometry,
+        shapes=_shapes(geometry),
+        prefixes=(prefix, ""),
+        anchor="embeddings.word_embeddings.weight",
+        positions=geometry.positions,
+        vocabulary=geometry.vocabulary,
+        segments=geometry.types,
+    )
 
 
-def read_geometry(config: Config, *, roberta: bool) -> Geometry:
-    """Sizes from config.json; what would change the arithmetic silently is refused."""
-    if config.values.get("position_embedding_type") not in (None, "absolute"):
-        raise config.unsupported("position_embedding_type", "absolute")
-    for key in ("is_decoder", "add_cross_attention"):
-        if config.values.get(key):
-            raise config.unsupported(key, "false")
-    activation = config.values.get("hidden_act", "gelu")
-    if activation not in ACTIVATIONS:
-        raise config.unsupported("hidden_act", ", ".join(ACTIVATIONS))
+def _geometry(config: Config, *, roberta: bool) -> EncoderGeometry:
+    config.refuse(position_embedding_type="absolute", is_decoder=False, add_cross_attention=False)
     hidden, heads = config.integer("hidden_size"), config.integer("num_attention_heads")
     if hidden % heads:
         raise config.wrong("num_attention_heads", f"a divisor of hidden_size {hidden}")
@@ -52,30 +48,32 @@ def read_geometry(config: Config, *, roberta: bool) -> Geometry:
     first = config.integer("pad_token_id", 1, least=0) + 1 if roberta else 0
     if rows <= first:
         raise config.wrong("max_position_embeddings", f"more than the first position {first}")
-    return Geometry(
+    return EncoderGeometry(
         vocabulary=config.integer("vocab_size"),
+        embedding=config.integer("embedding_size", hidden),
         hidden=hidden,
-        layers=config.integer("num_hidden_layers"),
+        layers=config.layers(),
         heads=heads,
         feed_forward=config.integer("intermediate_size"),
         position_rows=rows,
         first_position=first,
         types=config.integer("type_vocab_size", 2),
         epsilon=config.number("layer_norm_eps", 1e-12),
-        activation=ACTIVATIONS[activation],
+        activation=config.choice("hidden_act", "gelu", ACTIVATIONS),
     )
 
 
-def encoder_shapes(geometry: Geometry) -> Shapes:
-    """Every tensor of the encoder, without the prefix that the architecture puts before it."""
-    width, wide = geometry.hidden, geometry.feed_forward
+def _shapes(geometry: EncoderGeometry) -> Shapes:
+    width, wide, narrow = geometry.hidden, geometry.feed_forward, geometry.embedding
     shapes: Shapes = {
-        "embeddings.word_embeddings.weight": (geometry.vocabulary, width),
-        "embeddings.position_embeddings.weight": (geometry.position_rows, width),
-        "embeddings.token_type_embeddings.weight": (geometry.types, width),
-        "embeddings.LayerNorm.weight": (width,),
-        "embeddings.LayerNorm.bias": (width,),
+        "embeddings.word_embeddings.weight": (geometry.vocabulary, narrow),
+        "embeddings.position_embeddings.weight": (geometry.position_rows, narrow),
+        "embeddings.token_type_embeddings.weight": (geometry.types, narrow),
+        "embeddings.LayerNorm.weight": (narrow,),
+        "embeddings.LayerNorm.bias": (narrow,),
     }
+    if narrow != width:
+        shapes |= {"embeddings_project.weight": (width, narrow), "embeddings_project.bias": (width,)}
     sizes = {"intermediate.dense": (wide, width), "output.dense": (width, wide)}
     for layer in range(geometry.layers):
         for linear in LINEARS:
@@ -88,13 +86,8 @@ def encoder_shapes(geometry: Geometry) -> Shapes:
     return shapes
 
 
-def head_shapes(head: Head, geometry: Geometry) -> Shapes:
-    """Every tensor of a cross-encoder's head, by the names that `save_pretrained` gives them."""
-    width = geometry.hidden
-    dense, last = {
-        Head.BERT: ("bert.pooler.dense", "classifier"),
-        Head.ROBERTA: ("classifier.dense", "classifier.out_proj"),
-    }[head]
+def head_shapes(dense: str, last: str, width: int) -> Shapes:
+    """A dense layer and a classifier of one label."""
     return {
         f"{dense}.weight": (width, width),
         f"{dense}.bias": (width,),
@@ -103,35 +96,22 @@ def head_shapes(head: Head, geometry: Geometry) -> Shapes:
     }
 
 
-def find_tensors(
-    needed: Shapes, present: Mapping[str, Tensor], prefixes: tuple[str, ...], where: str
-) -> dict[str, tuple[str, str]]:
-    """Where each needed tensor is; a missing one, another shape or another number type is refused by name."""
-    prefix = next((p for p in prefixes if p + "embeddings.word_embeddings.weight" in present), prefixes[0])
-    found: dict[str, tuple[str, str]] = {}
-    for name, shape in needed.items():
-        stored = name if name in present and not name.startswith(("embeddings.", "encoder.")) else prefix + name
-        if stored not in present:  # names of checkpoints converted from TensorFlow
-            stored = stored.replace("LayerNorm.weight", "LayerNorm.gamma").replace("LayerNorm.bias", "LayerNorm.beta")
-        if stored not in present:
-            wanted = name if name.startswith(("bert.", "classifier")) else prefix + name
-            raise ModelError(
-                Reason.TENSOR_MISSING,
-                f"{where} has no tensor {wanted} of shape {list(shape)}; "
-                "save the whole model, its ranking head included, with save_pretrained(...)",
-            )
-        tensor = present[stored]
-        if tensor.shape != shape:
-            raise ModelError(
-                Reason.TENSOR_MISMATCH,
-                f"{where}: {stored} in {tensor.file} has shape {list(tensor.shape)}, config.json implies "
-                f"{list(shape)}; weights and config.json are from different models",
-            )
-        if tensor.dtype not in DTYPES:
-            raise ModelError(
-                Reason.TENSOR_MISMATCH,
-                f"{where}: {stored} in {tensor.file} is stored as {tensor.dtype}; "
-                f"supported: {', '.join(DTYPES)}. Use the model's unquantised weights",
-            )
-        found[name] = (tensor.file, stored)
-    return found
+def read(source: Source) -> Design:
+    source.refuse_modules()
+    source.refuse_labels("classifier.weight")
+    encoder = body(source, "bert.")
+    head = Head((Pooling.CLS,), (Dense("pooler.dense", activation=Activation.TANH), Dense("classifier")))
+    shapes = head_shapes("pooler.dense", "classifier", source.config.integer("hidden_size"))
+    return source.design(encoder, Pair(), head, shapes=shapes)
+
+
+FAMILY: Final = Family(
+    name="bert",
+    models="BERT and MiniLM cross-encoders (ms-marco-MiniLM)",
+    architectures=("BertForSequenceClassification",),
+    packed=True,
+    template="the tokenizer's pair: `[CLS] query [SEP] passage [SEP]`",
+    head="`[CLS]` → pooler, tanh → classifier",
+    limit="max_position_embeddings",
+    read=read,
+)

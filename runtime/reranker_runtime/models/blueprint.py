@@ -1,78 +1,177 @@
-"""What is known of a model before any weight is loaded: enough to verify it, and all that loading needs."""
+"""What is known of a model before any weight is loaded: enough to verify it, and all that loading needs.
+
+A family reads a directory into a `Design`: which network, of which sizes, fed with which prompt, read by which head.
+"""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Final
 
 from reranker_runtime.errors import ModelError, Reason
+from reranker_runtime.models.geometry import Activation, Geometry, VisionGeometry
+
+if TYPE_CHECKING:
+    from reranker_runtime.models.source import Source
+
+Shapes = dict[str, tuple[int, ...]]
+"""Tensors by the family's own names."""
 
 
-class Family(StrEnum):
-    """How a query and a passage become one number."""
+class Network(StrEnum):
+    """Who computes a design's hidden states."""
 
-    CROSS_ENCODER = "cross-encoder"
-    """The pair is one sequence; a head reads its first token."""
-    SENTENCE_ENCODER = "sentence-encoder"
-    """Each text is its own sequence; the score is the cosine of the two vectors."""
+    ENCODER = "encoder"
+    MODERNBERT = "modernbert"
+    DECODER = "decoder"
+    TRANSFORMERS = "transformers"
+    """Not packed: `transformers`' own modules on padded batches."""
 
 
-class Head(StrEnum):
-    """What follows the encoder."""
+class Pooling(StrEnum):
+    """How token vectors become one vector."""
 
-    BERT = "bert"
-    """pooler (dense, tanh), then a linear classifier."""
-    ROBERTA = "roberta"
-    """dense, tanh, linear."""
     CLS = "cls"
     MEAN = "mean"
     MAX = "max"
-
-
-FIRST_TOKEN: Final = frozenset({Head.BERT, Head.ROBERTA, Head.CLS})
-"""Heads that read the first token, which has to be the one the model was trained with."""
-
-
-class Activation(StrEnum):
-    """Between the two halves of a feed-forward block."""
-
-    GELU = "gelu"
-    GELU_TANH = "gelu-tanh"
-    RELU = "relu"
-    SILU = "silu"
+    LAST = "last"
+    MEAN_SQRT = "mean-sqrt"
+    """The sum over the root of the length."""
+    WEIGHTED_MEAN = "weighted-mean"
+    """Later tokens count more: the n-th n times."""
 
 
 @dataclass(frozen=True)
-class Geometry:
-    """The sizes of a BERT-shaped encoder."""
+class Norm:
+    """A layer norm, by the name of its tensors."""
 
-    vocabulary: int
-    hidden: int
-    layers: int
-    heads: int
-    feed_forward: int
-    position_rows: int
-    first_position: int
-    types: int
+    name: str
     epsilon: float
-    activation: Activation
-
-    @property
-    def positions(self) -> int:
-        """Tokens that one sequence may have."""
-        return self.position_rows - self.first_position
+    bias: bool = True
 
 
 @dataclass(frozen=True)
-class Prompts:
-    """Text that a sentence encoder was trained to see before a query or a passage."""
+class Dense:
+    """A linear layer of a head, by the name of its tensors, and what follows it."""
+
+    name: str
+    bias: bool = True
+    activation: Activation | None = None
+    norm: Norm | None = None
+
+
+@dataclass(frozen=True)
+class TokenLogit:
+    """A score read off the language model's head: the logit of one token, less that of another."""
+
+    table: str
+    """The tensor whose rows are tokens: lm_head.weight, or the embeddings where they are tied."""
+    yes: int
+    no: int | None
+
+
+@dataclass(frozen=True)
+class Head:
+    """From hidden states to one logit, or to one vector where there is no last layer. Computed in fp32."""
+
+    pooling: tuple[Pooling, ...]
+    """Several are laid side by side."""
+    dense: tuple[Dense, ...] = ()
+    logit: TokenLogit | None = None
+    temperature: float = 1.0
+    cosine: bool = False
+    """Row 0 is the query; the others are scored by their cosine with it."""
+
+
+@dataclass(frozen=True)
+class Pair:
+    """The tokenizer's own template for two texts."""
+
+
+@dataclass(frozen=True)
+class Single:
+    """Each text is a sequence of its own, after the prompt that the model was trained with."""
 
     query: str = ""
     passage: str = ""
+    lower_case: bool = False
+    pooled_prompt: bool = True
+    """False: pooling leaves the prompt out."""
+
+
+@dataclass(frozen=True)
+class Written:
+    """A prompt written around the texts; `{query}`, `{passage}` and `{instruction}` stand for what users send.
+
+    `before`, `between` and `after` may hold control tokens; each string of them is tokenised by itself, and all are
+    always kept. Where `between` is None, query and passage parts are one string to the tokenizer.
+    """
+
+    query: str
+    passage: str
+    before: tuple[str, ...] = ()
+    between: tuple[str, ...] | None = None
+    after: tuple[str, ...] = ()
+    bos: bool = False
+    """Whether the tokenizer's own special tokens for a single text go around it all."""
+    instruction: str = ""
+    """What stands for an instruction that nobody gave."""
+    instructed: str = ""
+    """The query part where an instruction was given and the usual one has no place for it."""
+    query_share: tuple[int, int] = (1, 1)
+    """The part of the limit that the query may fill, as numerator and denominator."""
+
+
+Prompt = Pair | Single | Written
+
+
+@dataclass(frozen=True)
+class Body:
+    """A network's sizes and the tensors it needs."""
+
+    network: Network
+    geometry: Geometry
+    shapes: Shapes
+    prefixes: tuple[str, ...]
+    """What an architecture may put before the names; the first is the usual one."""
+    anchor: str
+    """A tensor that every checkpoint has: the prefix is the one under which it is found."""
+    positions: int
+    vocabulary: int
+    segments: int = 1
+
+
+@dataclass(frozen=True)
+class Design:
+    """How a query and a passage become one number."""
+
+    body: Body
+    prompt: Prompt
+    head: Head
+    tensors: Mapping[str, tuple[str, str]]
+    """The family's own name of a tensor -> (file, name in that file)."""
+    limit: int
+    """Tokens of one sequence, special and template tokens included."""
+    files: tuple[str, ...] = ()
+    """Files that serving reads beside configuration, tokenizer and weights, relative to the directory."""
+    vision: VisionGeometry | None = None
+
+
+@dataclass(frozen=True)
+class Family:
+    """One family of rerankers; the texts are what docs/models.md says of it."""
+
+    name: str
+    models: str
+    architectures: tuple[str, ...]
+    packed: bool
+    template: str
+    head: str
+    limit: str
+    read: Callable[[Source], Design]
 
 
 @dataclass(frozen=True)
@@ -81,21 +180,22 @@ class Blueprint:
 
     directory: Path
     architecture: str
-    family: Family
-    head: Head
-    geometry: Geometry
-    tensors: Mapping[str, tuple[str, str]]
-    """The family's own name of a tensor -> (file, name in that file)."""
-    limit: int
-    """Tokens of one sequence, special tokens included."""
+    family: str
+    design: Design
     parameters: int
     dtype: str
     files: tuple[str, ...]
     """Every file that serving reads, relative to the directory."""
     size: int
     """Bytes of those files together."""
-    lower_case: bool = False
-    prompts: Prompts = field(default_factory=Prompts)
+
+    @property
+    def limit(self) -> int:
+        return self.design.limit
+
+    @property
+    def sees_images(self) -> bool:
+        return self.design.vision is not None
 
     def effective_limit(self, asked: int | None) -> int:
         """Tokens of one sequence: what was asked for, within what the model was made for."""
@@ -108,37 +208,10 @@ class Blueprint:
         return asked or self.limit
 
 
-class Config:
-    """config.json with questions asked of it; a wrong answer names the file and the key."""
+SCORE: Final = "score"
+"""The last linear layer, where a family's checkpoint calls it so."""
 
-    def __init__(self, path: Path, values: Mapping[str, Any]) -> None:
-        self.path = path
-        self.values = values
-
-    def integer(self, key: str, default: int | None = None, *, least: int = 1) -> int:
-        value = self.values.get(key)
-        if value is None:
-            value = default
-        if isinstance(value, int) and not isinstance(value, bool) and value >= least:
-            return value
-        raise self.wrong(key, f"a whole number of {least} or more")
-
-    def number(self, key: str, default: float) -> float:
-        value = self.values.get(key, default)
-        try:
-            number = float(value) if isinstance(value, int | float) and not isinstance(value, bool) else math.nan
-        except OverflowError:  # JSON's whole numbers have no end, a float has
-            number = math.inf
-        if math.isfinite(number) and number > 0:
-            return number
-        raise self.wrong(key, "a positive number")
-
-    def wrong(self, key: str, expected: str) -> ModelError:
-        got = repr(self.values[key]) if key in self.values else "nothing"
-        return ModelError(Reason.CONFIG_INVALID, f"{self.path}: {key} must be {expected}, but it is {got}")
-
-    def unsupported(self, key: str, supported: str) -> ModelError:
-        return ModelError(
-            Reason.VARIANT_UNSUPPORTED,
-            f"{self.path}: {key} is {self.values.get(key)!r}, which is not supported; supported: {supported}",
-        )
+__all__ = [
+    "SCORE", "Blueprint", "Body", "Dense", "Design", "Family", "Head", "Network", "Norm", "Pair", "Pooling", "Prompt",
+    "Shapes", "Single", "TokenLogit", "Written",
+]  # fmt: skip

@@ -1,0 +1,136 @@
+"""A request's way to its scores: admitted or refused early, tokenised off the event loop, scored, or given up.
+
+Everything here runs in the event loop, except tokenising and scoring themselves.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Final
+
+from reranker_runtime.engine.pool import Job, Pool
+from reranker_runtime.engine.rows import Passage, Plan, Truncate
+from reranker_runtime.errors import TimedOut, Unavailable
+from reranker_runtime.metrics import Metrics
+from reranker_runtime.settings import Settings
+
+if TYPE_CHECKING:  # torch is behind this; the HTTP side must be importable without it
+    from reranker_runtime.engine.scorer import Scorer, Scores
+
+
+IMAGE_BYTES: Final = 4 << 30
+"""Of images that wait as pixels; one request alone may have as many as its planner allows."""
+
+
+class Queue:
+    """Bounded in requests, in tokens and in time."""
+
+    def __init__(self, scorer: Scorer, pool: Pool, settings: Settings, metrics: Metrics) -> None:
+        self._scorer, self._pool, self._settings, self._metrics = scorer, pool, settings, metrics
+        self._loop = asyncio.get_running_loop()
+        self._tokenizers = ThreadPoolExecutor(settings.tokenizers, thread_name_prefix="tokenise")
+        self._tokenising = 0
+        self._jobs: set[Job] = set()
+        # Asked when read: workers take rows without a word to the event loop.
+        metrics.queued.set_function(lambda: self._waiting)
+        metrics.queued_tokens.set_function(lambda: pool.waiting)
+        metrics.rate.set_function(lambda: pool.rate)
+        metrics.wait.set_function(lambda: pool.seconds(0))
+        pool.on_batch = self._count_batch
+        pool.on_start = metrics.queue_seconds.observe
+
+    @property
+    def _waiting(self) -> int:
+        return self._tokenising + sum(job.started is None for job in list(self._jobs))
+
+    def _count_batch(self, rows: int, tokens: int, seconds: float) -> None:
+        self._metrics.batch_rows.observe(rows)
+        self._metrics.batch_tokens.observe(tokens)
+        self._metrics.batch_seconds.observe(seconds)
+
+    async def rank(self, query: str, passages: Sequence[Passage], truncate: Truncate) -> Scores:
+        """Tokenise, queue, score; raises `RequestError`. Cancelling the caller's task takes the request out."""
+        if self._waiting >= self._settings.max_queue:
+            raise self._refused(
+                "queue_full", f"the queue is full ({self._settings.max_queue} requests are waiting); try again shortly"
+            )
+        try:
+            async with asyncio.timeout(self._settings.request_timeout):
+                return await self._score(query, passages, truncate)
+        except TimeoutError:
+            raise TimedOut(
+                f"the request took longer than {self._settings.request_timeout:g} seconds and was given up; "
+                "send fewer passages, or raise NIM_REQUEST_TIMEOUT_S"
+            ) from None
+
+    async def _score(self, query: str, passages: Sequence[Passage], truncate: Truncate) -> Scores:
+        latest = self._loop.time() + self._settings.max_queue_seconds
+        self._tokenising += 1
+        try:
+            async with asyncio.timeout_at(latest):
+                plan = await self._loop.run_in_executor(self._tokenizers, self._scorer.plan, query, passages, truncate)
+        except TimeoutError:
+            raise self._waited_too_long() from None
+        finally:
+            self._tokenising -= 1
+        self._admit(plan)
+        job = self._pool.submit(plan)
+        self._jobs.add(job)
+        future = asyncio.wrap_future(job.future)
+        timer = self._loop.call_at(latest, self._expire, job, future)
+        try:
+            return await future
+        finally:
+            timer.cancel()
+            self._jobs.discard(job)
+            self._pool.drop(job)
+
+    def _admit(self, plan: Plan) -> None:
+        """Refuse now what could not be served in time, or would make the queue too large; an empty one takes any."""
+        waiting, work = self._pool.waiting, plan.work
+        if not waiting:
+            return
+        held = sum(job.plan.image_bytes for job in self._jobs)
+        if plan.image_bytes and held + plan.image_bytes > IMAGE_BYTES:
+            raise self._refused(
+                "queue_images",
+                f"the queue is full ({held >> 20} MiB of images are waiting, this request has "
+                f"{plan.image_bytes >> 20}); try again shortly",
+                self._pool.seconds(0),
+            )
+        if waiting + work > self._settings.max_queue_tokens:
+            raise self._refused(
+                "queue_tokens",
+                f"the queue is full ({waiting} of {self._settings.max_queue_tokens} tokens are waiting, this request "
+                f"has {work}); try again shortly",
+                self._pool.seconds(0),
+            )
+        done = self._pool.seconds(work)
+        wait = done - work / self._pool.rate if self._pool.rate else 0.0
+        if wait > self._settings.max_queue_seconds or done > self._settings.request_timeout:
+            raise self._refused(
+                "estimated_wait",
+                f"the request would wait about {wait:.0f} seconds and be answered after {done:.0f} "
+                f"(allowed: {self._settings.max_queue_seconds:g} and {self._settings.request_timeout:g}); "
+                "try again later, or add replicas",
+                wait,
+            )
+
+    def _expire(self, job: Job, future: asyncio.Future[Scores]) -> None:
+        if job.started is None and not future.done():
+            future.set_exception(self._waited_too_long())
+
+    def _waited_too_long(self) -> Unavailable:
+        limit = self._settings.max_queue_seconds
+        return self._refused(
+            "queue_timeout",
+            f"the request waited {limit:g} seconds and was not started; try again later, or add replicas",
+            limit,
+        )
+
+    def _refused(self, cause: str, message: str, retry_after: float = 1.0) -> Unavailable:
+        self._metrics.refused.labels(cause).inc()
+        return Unavailable(message, cause=cause, retry_after=max(1, math.ceil(retry_after)))

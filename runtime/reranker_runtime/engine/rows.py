@@ -1,0 +1,69 @@
+"""What is scored for one request: rows of token ids. No torch, no tokenizer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+
+class Truncate(StrEnum):
+    """What happens to a text that is too long."""
+
+    NONE = "NONE"
+    """An error, so that nothing is cut unseen."""
+    END = "END"
+    """The passage's tail is cut; the query stays whole as long as it fits."""
+
+
+@dataclass(frozen=True, slots=True)
+class Passage:
+    """What is to be ranked: a text, an image as the client sent it (a data URL or base64), or both."""
+
+    text: str = ""
+    image: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One sequence, without the prefix that its request's rows share."""
+
+    ids: list[int]
+    types: list[int] | None = None
+    """The segment of each token; None where all are in the first."""
+    skip: int = 0
+    """Tokens at the start that pooling leaves out."""
+    image: NDArray[np.uint8] | None = field(default=None, compare=False)
+    """Tiles [tiles, size, size, 3] whose embeddings stand where `ids` says that an image is; rows with equal pixels
+    hold the same array."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is to be scored for one request."""
+
+    rows: list[Row]
+    places: list[int]
+    """Passage -> its row; passages with equal tokens and equal images share one."""
+    tokens: int
+    """Tokens of the request as it was sent: shared rows and the prefix count as often as they were asked for."""
+    truncated: int
+    """Passages that lost tokens."""
+    emptied: int
+    """Passages that lost every token, because the query alone fills the limit."""
+    prefix: list[int] = field(default_factory=list)
+    """Tokens that every row begins with, computed once."""
+
+    @property
+    def work(self) -> int:
+        """Tokens that scoring the rows takes."""
+        return sum(len(row.ids) for row in self.rows)
+
+    @property
+    def image_bytes(self) -> int:
+        """Memory of the images until they are scored."""
+        return sum({id(row.image): row.image.nbytes for row in self.rows if row.image is not None}.values())
