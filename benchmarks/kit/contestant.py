@@ -34,6 +34,7 @@ def engine(model: str, options: Options) -> Rank:
         vars(plan)["SHARED_LEAST"] = sys.maxsize  # it is declared final
     settings = read_settings({"RERANKER_DEVICE": "cpu"} | variables, model_path=model)
     pool = Pool(Scorer(describe(settings.require_model()), settings))
+    pool.warm_up()  # as the server does
 
     def rank(query: str, passages: list[str]) -> Answer:
         scores = pool.rank(query, passages, Truncate.END)

@@ -149,6 +149,50 @@ def test_one_failure_spoils_one_request() -> None:
     scenario(script, tokens=4)
 
 
+def test_two_workers_that_end_together_answer_once(caplog: pytest.LogCaptureFixture) -> None:
+    class Together(dict[int, Any]):
+        """Nobody goes on before both rows are there."""
+
+        barrier = threading.Barrier(2)
+
+        def __setitem__(self, row: int, output: Any) -> None:
+            super().__setitem__(row, output)
+            self.barrier.wait(60)
+
+    scorer = FakeScorer()
+    scorer.hardware.workers = 2
+    pool = Pool(scorer)  # type: ignore[arg-type]
+    rounds = 20
+    scorer.turns.release(2 * rounds)
+    for _ in range(rounds):
+        with pool._change:  # before a worker can take a row
+            job = pool.submit(scorer.plan("", [Passage("a"), Passage("b")], Truncate.NONE))
+            job.outputs = Together()
+        assert job.future.result(60) == ["a", "b"]
+    pool.end()
+    assert len(scorer.batches) == 2 * rounds
+    assert not caplog.records
+
+
+def test_a_prefix_that_fails_fails_its_request_and_never_scores_without_it() -> None:
+    async def script(play: Play) -> None:
+        first = await play.busy("first")
+        shares, other = play.ask("a", "b", query="shares"), play.ask("c", "d")
+        await play.waits_for(2)
+
+        def prefix(*_: object) -> Any:
+            raise ValueError
+
+        play.scorer.prefix = prefix  # type: ignore[method-assign]
+        play.scorer.turns.release(100)
+        with pytest.raises(ScoringFailed, match="ValueError"):
+            await shares
+        assert [await first, await other] == [["first"], ["c", "d"]]
+        assert {"a", "b"}.isdisjoint(play.scorer.begun)
+
+    scenario(script, tokens=4)
+
+
 def test_a_prefix_is_computed_once_and_before_its_rows() -> None:
     async def script(play: Play) -> None:
         first = await play.busy("first")

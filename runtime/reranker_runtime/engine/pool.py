@@ -41,6 +41,7 @@ class Job:
         self.started: float | None = None
         """When its first row was taken, by the monotonic clock."""
         self.queued = time.monotonic()
+        self.answered = False
 
 
 class Pool:
@@ -126,15 +127,15 @@ class Pool:
     def _attempt(self, pieces: Sequence[Piece[Job]], worker: int) -> None:
         try:
             self._score(pieces, worker)
-        except Exception as error:  # the thread must outlive whatever one request provokes
+        except Exception as error:  # noqa: BLE001 - the thread must outlive whatever one request provokes
             if len(pieces) > 1:  # and the others in the batch shall not suffer for it
                 for piece in pieces:
                     self._attempt([piece], worker)
                 return
-            if not isinstance(error, RequestError):
-                log.exception("scoring failed")
-                error = ScoringFailed(f"scoring failed ({type(error).__name__}); the server's log has the details")
-            self._fail(pieces[0].work, error)
+            self._fail(pieces[0].work, _known(error))
+        else:
+            for piece in pieces:
+                self._finish(piece.work.owner)
 
     def _next(self) -> list[Piece[Job]] | None:
         with self._change:
@@ -155,7 +156,7 @@ class Pool:
     def _score(self, pieces: Sequence[Piece[Job]], worker: int) -> None:
         begin = time.monotonic()
         for piece in pieces:
-            if piece.work.held:
+            if piece.work.owner.plan.prefix and piece.work.owner.prefix is None:
                 self._compute_prefix(piece.work, worker)
         jobs = [(piece.work.owner, row) for piece in pieces for row in piece.rows]
         rows = [job.plan.rows[row] for job, row in jobs]
@@ -163,10 +164,6 @@ class Pool:
         self._measure(len(rows), sum(len(row.ids) for row in rows), time.monotonic() - begin)
         for (job, row), output in zip(jobs, outputs, strict=True):
             job.outputs[row] = output
-        for piece in pieces:
-            job = piece.work.owner
-            if len(job.outputs) == len(job.plan.rows):
-                self._finish(job)
 
     def _compute_prefix(self, work: Work[Job], worker: int) -> None:
         job = work.owner
@@ -178,22 +175,36 @@ class Pool:
                 self._change.notify_all()
 
     def _finish(self, job: Job) -> None:
-        if not job.future.set_running_or_notify_cancel():
+        if len(job.outputs) < len(job.plan.rows) or not self._claim(job):
             return
         try:
-            job.future.set_result(self._scorer.finish(job.plan, job.outputs))
-        except RequestError as error:
-            job.future.set_exception(error)
+            scores = self._scorer.finish(job.plan, job.outputs)
+        except Exception as error:  # noqa: BLE001 - as in _attempt: the thread lives on
+            job.future.set_exception(_known(error))
+        else:
+            job.future.set_result(scores)
 
     def _fail(self, work: Work[Job], error: RequestError) -> None:
-        future = work.owner.future
         with self._change:
             self._scheduler.drop(work)
-            waited_for = not future.done() and future.set_running_or_notify_cancel()
-        if waited_for:
-            future.set_exception(error)
+        if self._claim(work.owner):
+            work.owner.future.set_exception(error)
+
+    def _claim(self, job: Job) -> bool:
+        """Whether this thread is the one to answer: two may have scored a request's last rows, or nobody waits."""
+        with self._change:
+            first, job.answered = not job.answered, True
+            return first and job.future.set_running_or_notify_cancel()
 
     def _measure(self, rows: int, tokens: int, seconds: float) -> None:
         self.on_batch(rows, tokens, seconds)
         rate = self._workers * tokens / max(seconds, 1e-6)
         self._rate = rate if not self._rate else RATE_MEMORY * self._rate + (1 - RATE_MEMORY) * rate
+
+
+def _known(error: Exception) -> RequestError:
+    """What the caller may be told; what nobody foresaw is logged in full."""
+    if isinstance(error, RequestError):
+        return error
+    log.error("scoring failed", exc_info=error)
+    return ScoringFailed(f"scoring failed ({type(error).__name__}); the server's log has the details")
