@@ -327,6 +327,7 @@ BODIES = {
     "modernbert-cls": "ModernBertForMaskedLM",
     "modernbert-mean": "ModernBertModel",
     "qwen3-causal": "Qwen3Model",
+    "qwen3-tied": "Qwen3ForCausalLM",  # as Qwen3-Embedding's files say
 }
 """Cross-encoders of the zoo whose bodies, under another architecture's name, are sentence encoders too."""
 
@@ -354,6 +355,14 @@ def test_sentence_encoders_of_every_body(name: str, made: Callable[[str], Path],
     served = Engine(directory)
     assert served.scorer.blueprint.family == "sentence-encoder"
     assert served.logits(QUERY, passages) == pytest.approx(want, abs=1e-4)
+    served.pool.end()
+
+
+@pytest.mark.parametrize("name", ["bert", "deberta-v2", "qwen3-causal"])
+def test_no_weight_is_a_mapped_file(name: str, made: Callable[[str], Path], tmp_path: Path) -> None:
+    """Whoever wrote the file would change scores, and whoever shortened it would end the process."""
+    served = Engine(Path(shutil.copytree(made(name), tmp_path / "model")))  # references map the first
+    assert str(tmp_path) not in Path("/proc/self/maps").read_text()
     served.pool.end()
 
 

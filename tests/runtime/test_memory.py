@@ -58,3 +58,12 @@ def test_less_memory_is_a_smaller_budget_and_fewer_workers(
     got = fit(asked, blueprint, 1024)
     assert (got.workers, got.batch_tokens) == (workers, min(tokens, got.batch_tokens))
     assert got.workers * max(1024, got.batch_tokens) <= max(1024, rows * 1024)
+
+
+@pytest.mark.parametrize(("workers", "rows", "left"), [(1, 100, 1), (1, 1.5, 1), (3, 2, 3), (3, 1, 2)])
+def test_workers_that_no_devices_divide(
+    blueprint: Blueprint, monkeypatch: pytest.MonkeyPatch, workers: int, rows: float, left: int
+) -> None:
+    each = row_bytes(blueprint.design.body.geometry, 1024, torch.float32)
+    monkeypatch.setattr(hardware, "free_memory", lambda: int(rows * each / hardware.MEMORY_SHARE) + 1)
+    assert fit(Hardware((torch.device("cpu"),) * 2, torch.float32, 1024, workers, 1), blueprint, 1024).workers == left

@@ -11,7 +11,7 @@ from tokenizers.models import WordLevel
 
 from reranker_runtime.engine.cpus import free_memory, usable_cpus
 from reranker_runtime.engine.plan import PairPlanner, WrittenPlanner
-from reranker_runtime.engine.rows import Passage, Row, Truncate
+from reranker_runtime.engine.rows import PREFIX_SHARE, Passage, Row, Truncate
 from reranker_runtime.engine.tokenise import Template, Texts
 from reranker_runtime.errors import InputTooLong, ModelError
 from reranker_runtime.models.blueprint import Written
@@ -125,6 +125,8 @@ def test_pieces_of_a_template_are_kept_and_what_rows_begin_with_alike_is_taken_o
     assert [row.ids for row in plan.rows] == [[8, 2, 10], [2, 10]]
     assert plan.places == [0, 1, 1]
     assert plan.tokens == 14 + 13 + 13
+    assert plan.costs == [3 + 11 // PREFIX_SHARE + 11, 2 + 11 // PREFIX_SHARE]
+    assert plan.work == sum(plan.costs)
     alone = planner.plan("b c", passages("d e", "d e"), Truncate.NONE)
     assert (alone.prefix, len(alone.rows)) == ([], 1)
 
@@ -156,6 +158,10 @@ def test_cpu_limits_of_containers(tmp_path: Path, files: dict[str, str], least: 
     [
         ({"memory.max": "5000", "memory.current": "2000"}, 3000),
         ({"memory.max": "5000", "memory.current": "6000"}, 0),
+        (
+            {"memory.max": "5000", "memory.current": "4900", "memory.stat": "a 9\nactive_file 70\ninactive_file 800"},
+            970,
+        ),
         ({"memory.max": "max", "memory.current": "2000"}, 4096),
         ({"memory.max": "900000", "memory.current": "2000"}, 4096),
         ({"memory/memory.limit_in_bytes": "5000", "memory/memory.usage_in_bytes": "1000"}, 4000),

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import threading
+import weakref
 from collections.abc import Awaitable, Callable, Sequence
 from types import SimpleNamespace
 from typing import Any
@@ -313,7 +315,7 @@ def test_what_could_not_be_served_in_time_is_refused_at_once() -> None:
     assert scenario(script, RERANKER_MAX_QUEUE_SECONDS="5").refused("estimated_wait") == 1
 
 
-def test_who_waits_too_long_is_told_while_others_run() -> None:
+def test_who_waits_too_long_is_told_while_others_run(caplog: pytest.LogCaptureFixture) -> None:
     async def script(play: Play) -> None:
         running = await play.busy("a")
         with pytest.raises(Unavailable, match=r"waited 0.01 seconds"):
@@ -323,7 +325,30 @@ def test_who_waits_too_long_is_told_while_others_run() -> None:
         assert await running == ["a"]
         assert "late" not in play.scorer.begun
 
-    scenario(script, RERANKER_MAX_QUEUE_SECONDS="0.01")
+    assert scenario(script, RERANKER_MAX_QUEUE_SECONDS="0.01").refused("queue_timeout") == 1
+    assert not caplog.records
+
+
+def test_an_idle_pool_keeps_no_request() -> None:
+    async def script(play: Play) -> None:
+        first = await play.busy("a", "b", "c")
+        jobs = [weakref.ref(job) for job in play.queue._jobs]
+        play.scorer.turns.release(100)
+        assert await first == ["a", "b", "c"]
+        del first
+        await asyncio.sleep(0)
+        await until(lambda: gc.collect() >= 0 and not any(job() for job in jobs))
+
+    scenario(script)
+
+
+def test_small_batches_do_not_lower_the_rate() -> None:
+    scorer = FakeScorer(tokens=1000)
+    pool = Pool(scorer)  # type: ignore[arg-type]
+    for tokens, rate in ((1000, 1000), (10, 1000), (500, 950), (2000, 1055)):
+        pool._measure(1, tokens, 1.0)
+        assert pool.rate == pytest.approx(rate)
+    pool.end()
 
 
 def test_a_request_that_runs_too_long_is_given_up_between_batches() -> None:

@@ -37,7 +37,7 @@ def test_every_row_is_in_one_batch_and_no_batch_is_too_large(
     for batch in batches:
         assert len(batch) == 1 or sum(requests[int(name)][row] for name, row in batch) <= budget
         assert len(batch) <= (most or len(batch))
-    assert (len(scheduler), scheduler.tokens, scheduler.idle) == (0, 0, True)
+    assert scheduler.tokens == 0
 
 
 @given(LENGTHS)
@@ -107,7 +107,6 @@ def test_what_is_held_waits_and_what_is_dropped_is_gone() -> None:
     works["a"].held = True
     scheduler.drop(works["b"])
     assert {name for name, _ in take(scheduler)} == {"c"}
-    assert scheduler.idle
     assert take(scheduler) == []
     works["a"].held = False
     assert len(take(scheduler)) == 3
@@ -133,3 +132,14 @@ def test_the_estimate_is_what_is_scored_before_a_new_request_is_done(requests: l
     # Batches are whole: the one that ends the request may hold others' rows.
     assert others <= ahead + BUDGET
     assert ahead >= sum(sum(request) for request in requests if sum(request) <= sum(new))
+
+
+@pytest.mark.parametrize("budget", [1, 2, 3])
+def test_the_oldest_never_starves_however_small_the_budget(budget: int) -> None:
+    scheduler: Scheduler[str] = Scheduler(budget, 1)
+    scheduler.add(Work("oldest", [2] * 2))
+    names = set()
+    for number in range(20):
+        scheduler.add(Work(str(number), [1]))
+        names |= {name for name, _ in take(scheduler)}
+    assert "oldest" in names

@@ -68,6 +68,8 @@ def choose(settings: Settings) -> Hardware:
         else:
             precision = Precision.BF16 if _cpu_has_bf16() else Precision.FP32
     if on_gpu:
+        # torch would prefer cuDNN on some GPUs, which plans anew for each shape of batch, and no two batches are alike.
+        torch.backends.cuda.enable_cudnn_sdp(False)
         devices = tuple(torch.device("cuda", n) for n in range(torch.cuda.device_count()))
         workers = settings.workers or GPU_THREADS * len(devices)
         return Hardware(devices, DTYPES[precision], settings.batch_tokens or GPU_BATCH_TOKENS, workers, 1)
@@ -105,11 +107,11 @@ def fit(hardware: Hardware, blueprint: Blueprint, limit: int) -> Hardware:
             "%d MiB of memory are free, and one sequence of %d tokens takes about %d MiB: if the longest fail, lower "
             "NIM_PIPELINE_MAX_SEQ_LEN or give the container more memory", free >> 20, limit, each >> 20,
         )  # fmt: skip
-    shared = hardware.workers // len(hardware.devices)
+    shared = -(-hardware.workers // len(hardware.devices))
     budget = max(1, min(hardware.batch_tokens, tokens // shared))
     workers = hardware.workers
     if budget < limit:  # a row goes alone, however long: fewer at a time
-        workers = max(1, min(shared, tokens // limit)) * len(hardware.devices)
+        workers = min(workers, max(1, min(shared, tokens // limit)) * len(hardware.devices))
     return replace(hardware, batch_tokens=budget, workers=workers)
 
 

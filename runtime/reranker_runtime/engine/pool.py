@@ -35,7 +35,7 @@ class Job:
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
         self.future: Future[Scores] = Future()
-        self.work: Work[Job] = Work(self, [len(row.ids) for row in plan.rows])
+        self.work: Work[Job] = Work(self, plan.costs)
         self.prefix: Prefix | None = None
         self.outputs: dict[int, Tensor] = {}
         self.started: float | None = None
@@ -52,7 +52,7 @@ class Pool:
         hardware = scorer.hardware
         self._scheduler: Scheduler[Job] = Scheduler(hardware.batch_tokens, hardware.workers, max_rows)
         self._change = threading.Condition()
-        self._workers = hardware.workers
+        self._workers, self._budget, self._max_rows = hardware.workers, hardware.batch_tokens, max_rows
         self._rate = 0.0
         self._ended = False
         self.on_batch: Callable[[int, int, float], None] = lambda *_: None
@@ -96,6 +96,13 @@ class Pool:
             self._scheduler.drop(job.work)
             job.future.cancel()
 
+    def fail(self, job: Job, error: RequestError) -> None:
+        """Answer a job with an error, unless it has an answer."""
+        with self._change:
+            self._scheduler.drop(job.work)
+        if self._claim(job):
+            job.future.set_exception(error)
+
     def rank(self, query: str, texts: Sequence[str], truncate: Truncate = Truncate.NONE) -> Scores:
         """Plan and score in one call, for whoever has no event loop."""
         return self.submit(self._scorer.plan(query, [Passage(text) for text in texts], truncate)).future.result()
@@ -123,6 +130,7 @@ class Pool:
         torch.set_num_threads(self._scorer.hardware.threads)  # of this thread
         while (pieces := self._next()) is not None:
             self._attempt(pieces, worker)
+            del pieces  # a worker that waits keeps no request's images or prefix
 
     def _attempt(self, pieces: Sequence[Piece[Job]], worker: int) -> None:
         try:
@@ -132,7 +140,7 @@ class Pool:
                 for piece in pieces:
                     self._attempt([piece], worker)
                 return
-            self._fail(pieces[0].work, _known(error))
+            self.fail(pieces[0].work.owner, _known(error))
         else:
             for piece in pieces:
                 self._finish(piece.work.owner)
@@ -161,7 +169,9 @@ class Pool:
         jobs = [(piece.work.owner, row) for piece in pieces for row in piece.rows]
         rows = [job.plan.rows[row] for job, row in jobs]
         outputs = self._scorer.forward(rows, [job.prefix for job, _ in jobs], worker)
-        self._measure(len(rows), sum(len(row.ids) for row in rows), time.monotonic() - begin)
+        seconds = time.monotonic() - begin
+        self.on_batch(len(rows), sum(len(row.ids) for row in rows), seconds)
+        self._measure(len(rows), sum(job.work.lengths[row] for job, row in jobs), seconds)
         for (job, row), output in zip(jobs, outputs, strict=True):
             job.outputs[row] = output
 
@@ -184,12 +194,6 @@ class Pool:
         else:
             job.future.set_result(scores)
 
-    def _fail(self, work: Work[Job], error: RequestError) -> None:
-        with self._change:
-            self._scheduler.drop(work)
-        if self._claim(work.owner):
-            work.owner.future.set_exception(error)
-
     def _claim(self, job: Job) -> bool:
         """Whether this thread is the one to answer: two may have scored a request's last rows, or nobody waits."""
         with self._change:
@@ -197,9 +201,13 @@ class Pool:
             return first and job.future.set_running_or_notify_cancel()
 
     def _measure(self, rows: int, tokens: int, seconds: float) -> None:
-        self.on_batch(rows, tokens, seconds)
         rate = self._workers * tokens / max(seconds, 1e-6)
-        self._rate = rate if not self._rate else RATE_MEMORY * self._rate + (1 - RATE_MEMORY) * rate
+        # A small batch is slow for its size, and says nothing of how soon a long queue would be done.
+        full = 2 * tokens >= self._budget or rows == self._max_rows
+        if not self._rate:
+            self._rate = rate
+        elif full or rate > self._rate:
+            self._rate = RATE_MEMORY * self._rate + (1 - RATE_MEMORY) * rate
 
 
 def _known(error: Exception) -> RequestError:

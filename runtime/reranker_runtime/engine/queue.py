@@ -80,7 +80,7 @@ class Queue:
         job = self._pool.submit(plan)
         self._jobs.add(job)
         future = asyncio.wrap_future(job.future)
-        timer = self._loop.call_at(latest, self._expire, job, future)
+        timer = self._loop.call_at(latest, self._expire, job)
         try:
             return await future
         finally:
@@ -119,9 +119,9 @@ class Queue:
                 wait,
             )
 
-    def _expire(self, job: Job, future: asyncio.Future[Scores]) -> None:
-        if job.started is None and not future.done():
-            future.set_exception(self._waited_too_long())
+    def _expire(self, job: Job) -> None:
+        if job.started is None and not job.future.done():
+            self._pool.fail(job, self._waited_too_long())
 
     def _waited_too_long(self) -> Unavailable:
         limit = self._settings.max_queue_seconds

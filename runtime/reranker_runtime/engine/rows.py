@@ -4,11 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from functools import cached_property
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+
+
+PREFIX_SHARE: Final = 8
+"""Tokens of a prefix that take as much of a row as one of its own: each row gathers and attends to all of them."""
 
 
 class Truncate(StrEnum):
@@ -58,10 +63,18 @@ class Plan:
     prefix: list[int] = field(default_factory=list)
     """Tokens that every row begins with, computed once."""
 
+    @cached_property
+    def costs(self) -> list[int]:
+        """What scoring each row takes, in tokens; the longest, which is scored first, bears the prefix."""
+        costs = [len(row.ids) + len(self.prefix) // PREFIX_SHARE for row in self.rows]
+        if self.prefix:
+            costs[costs.index(max(costs))] += len(self.prefix)
+        return costs
+
     @property
     def work(self) -> int:
         """Tokens that scoring the rows takes."""
-        return sum(len(row.ids) for row in self.rows)
+        return sum(self.costs)
 
     @property
     def image_bytes(self) -> int:

@@ -47,19 +47,12 @@ class Scheduler(Generic[Owner]):
         self._budget, self._workers, self._max_rows = budget, workers, max_rows
         self._works: list[Work[Owner]] = []
         self._credit = 0
-
-    def __len__(self) -> int:
-        return len(self._works)
+        """Of the oldest, in parts of a token, for a share of a small budget is less than one."""
 
     @property
     def tokens(self) -> int:
         """Tokens that are waiting."""
         return sum(work.remaining for work in self._works)
-
-    @property
-    def idle(self) -> bool:
-        """Whether there is nothing that could be taken now."""
-        return all(work.held for work in self._works)
 
     def add(self, work: Work[Owner]) -> None:
         self._works.append(work)
@@ -86,8 +79,8 @@ class Scheduler(Generic[Owner]):
         if len(works) > 1:
             # Saved up where its next row is longer than one batch's share; never more than that row asks for.
             most = max(batch.budget, oldest.lengths[oldest.rows[0]])
-            self._credit = min(self._credit + batch.budget // OLDEST_SHARE, most)
-            self._credit -= batch.fill(oldest, self._credit)
+            self._credit = min(self._credit + batch.budget, most * OLDEST_SHARE)
+            self._credit -= batch.fill(oldest, self._credit // OLDEST_SHARE) * OLDEST_SHARE
         for work in sorted(works, key=lambda work: work.remaining):
             batch.fill(work)
         self._works = [work for work in self._works if work.rows]

@@ -62,6 +62,7 @@ class NimRoutes:
             ) from None
         # In the event loop: parsing holds the interpreter's lock from end to end, so a thread would free nobody.
         parsed = parse(raw, strict=settings.strict_json, most=settings.max_passages)
+        del raw  # which may be large, while the request may wait
         self._check_model(parsed.model)
         return await self._answer(request, parsed)
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from reranker_runtime.models.blueprint import Body, Dense, Design, Family, Head, Network, Pair, Pooling, Shapes
+from reranker_runtime.models.blueprint import Body, Dense, Design, Family, Head, Pair, Pooling, Shapes
 from reranker_runtime.models.config import Config
 from reranker_runtime.models.geometry import ACTIVATIONS, Activation, EncoderGeometry
 from reranker_runtime.models.source import Source
@@ -27,7 +27,6 @@ def body(source: Source, prefix: str, *, roberta: bool = False) -> Body:
     """Sizes and tensors; what would change the arithmetic silently is refused."""
     geometry = _geometry(source.config, roberta=roberta)
     return Body(
-        network=Network.ENCODER,
         geometry=geometry,
         shapes=_shapes(geometry),
         prefixes=(prefix, ""),

@@ -21,16 +21,6 @@ Shapes = dict[str, tuple[int, ...]]
 """Tensors by the family's own names."""
 
 
-class Network(StrEnum):
-    """Who computes a design's hidden states."""
-
-    ENCODER = "encoder"
-    MODERNBERT = "modernbert"
-    DECODER = "decoder"
-    TRANSFORMERS = "transformers"
-    """Not packed: `transformers`' own modules on padded batches."""
-
-
 class Pooling(StrEnum):
     """How token vectors become one vector."""
 
@@ -132,7 +122,6 @@ Prompt = Pair | Single | Written
 class Body:
     """A network's sizes and the tensors it needs."""
 
-    network: Network
     geometry: Geometry
     shapes: Shapes
     prefixes: tuple[str, ...]
@@ -212,6 +201,6 @@ SCORE: Final = "score"
 """The last linear layer, where a family's checkpoint calls it so."""
 
 __all__ = [
-    "SCORE", "Blueprint", "Body", "Dense", "Design", "Family", "Head", "Network", "Norm", "Pair", "Pooling", "Prompt",
+    "SCORE", "Blueprint", "Body", "Dense", "Design", "Family", "Head", "Norm", "Pair", "Pooling", "Prompt",
     "Shapes", "Single", "TokenLogit", "Written",
 ]  # fmt: skip

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from reranker_runtime.models.bert import head_shapes
-from reranker_runtime.models.blueprint import Body, Dense, Design, Family, Head, Network, Pair, Pooling, Shapes
+from reranker_runtime.models.blueprint import Body, Dense, Design, Family, Head, Pair, Pooling, Shapes
 from reranker_runtime.models.config import Config
 from reranker_runtime.models.geometry import ACTIVATIONS, ForeignGeometry
 from reranker_runtime.models.source import Source
@@ -17,7 +17,6 @@ def read(source: Source) -> Design:
     config = source.config
     geometry = _geometry(config)
     encoder = Body(
-        network=Network.TRANSFORMERS,
         geometry=geometry,
         shapes=_shapes(geometry),
         prefixes=("deberta.", ""),

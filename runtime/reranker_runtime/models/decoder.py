@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from reranker_runtime.models.blueprint import Body, Network, Shapes
+from reranker_runtime.models.blueprint import Body, Shapes
 from reranker_runtime.models.config import Config
 from reranker_runtime.models.geometry import ACTIVATIONS, Activation, DecoderGeometry, Rope
 
@@ -24,6 +24,8 @@ def body(
 ) -> Body:
     """Sizes and tensors by config.json; what would change the arithmetic silently is refused."""
     config.refuse(attention_bias=qkv_bias, mlp_bias=False, partial_rotary_factor=1.0, quantization_config=None)
+    if causal:
+        config.refuse(is_causal=True, use_bidirectional_attention=False)
     hidden, heads = config.integer("hidden_size"), config.integer("num_attention_heads")
     key_heads = config.integer("num_key_value_heads", heads)
     if heads % key_heads:
@@ -49,7 +51,6 @@ def body(
         norm_offset=norm_offset,
     )
     return Body(
-        network=Network.DECODER,
         geometry=geometry,
         shapes=_shapes(geometry),
         prefixes=prefixes,
@@ -74,6 +75,7 @@ def _rope(config: Config) -> Rope:
     if values is None:
         return Rope(theta)
     part = config.part("rope_parameters" if config.values.get("rope_parameters") else "rope_scaling")
+    part.refuse(partial_rotary_factor=1.0)
     theta = part.number("rope_theta", theta)
     kind = part.values.get("rope_type", part.values.get("type", "default"))
     if kind == "default":

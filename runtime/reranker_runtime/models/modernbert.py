@@ -10,7 +10,6 @@ from reranker_runtime.models.blueprint import (
     Design,
     Family,
     Head,
-    Network,
     Norm,
     Pair,
     Pooling,
@@ -29,7 +28,6 @@ def body(source: Source) -> Body:
     """Sizes and tensors; what would change the arithmetic silently is refused."""
     geometry = _geometry(source.config)
     return Body(
-        network=Network.MODERNBERT,
         geometry=geometry,
         shapes=_shapes(geometry),
         prefixes=("model.", ""),

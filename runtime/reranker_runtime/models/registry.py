@@ -67,8 +67,9 @@ def _describe(path: Path) -> Blueprint:
         )
     config = Config(config_path, files.read_object(config_path))
     architecture = _architecture(config)
-    family = ARCHITECTURES[architecture]
     modules = read_modules(directory)
+    pools = any(kind == "Pooling" for kind, _ in modules)
+    family = sentence.FAMILY if pools and architecture in sentence.UNDER_ANOTHER_NAME else ARCHITECTURES[architecture]
     present, shards = read_tensors(directory)
     design = family.read(Source(directory, config, architecture, present, modules))
     index = () if shards == (files.WEIGHTS,) else (files.INDEX,)

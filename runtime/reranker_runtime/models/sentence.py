@@ -41,6 +41,8 @@ ACTIVATIONS: Final = {
     "torch.nn.modules.activation.SiLU": Activation.SILU,
     "torch.nn.modules.linear.Identity": None,
 }
+UNDER_ANOTHER_NAME: Final = ("Qwen3ForCausalLM",)
+"""What Qwen3-Embedding's config.json says, though its files hold no language model; modules.json tells."""
 CHAIN: Final = "Transformer -> Pooling [-> Dense ...] [-> Normalize]"
 Found = dict[str, tuple[str, str]]
 
@@ -113,7 +115,7 @@ def _body(source: Source) -> Body:
     name = source.architecture
     if name.startswith("ModernBert"):
         return modernbert.body(source)
-    if name == "Qwen3Model":
+    if name.startswith("Qwen3"):
         return decoder.body(source.config, causal=True, qk_norm=True, prefixes=("", "model."))
     roberta = "Roberta" in name
     prefix = "electra." if name.startswith("Electra") else "roberta." if roberta else "bert."
@@ -181,6 +183,9 @@ def _dense(source: Source, width: int) -> tuple[tuple[Dense, ...], Found, tuple[
 
 def _prompt(path: Path, *, normalised: bool, lower_case: bool, pooled: bool) -> Single:
     values = read_object(path)
+    config = Config(path, values)
+    config.refuse(model_type="SentenceTransformer")  # the same modules make cross-encoders, whose score is no cosine
+    config.refuse(truncate_dim=None)
     similarity = values.get("similarity_fn_name")
     if similarity not in (None, "cosine") and not (similarity == "dot" and normalised):  # then dot is cosine
         raise ModelError(

@@ -47,7 +47,7 @@ class Decoder:
         self, geometry: DecoderGeometry, positions: int, head: TorchHead, weights: Weights, device: torch.device
     ) -> None:
         self._geometry, self._head, self._device = geometry, head, device
-        self._kernel = has_kernel(device, weights.dtype)
+        self._kernel = has_kernel(device, weights.dtype, geometry.head_size)
         self._heads = Heads(geometry.heads, geometry.key_heads, geometry.head_size, causal=geometry.causal)
         self._words = weights.get("embed_tokens.weight")
         if geometry.scaled_embedding:
@@ -104,7 +104,7 @@ class Decoder:
             hidden = self._feed_forward(layer.out.plus(attended, hidden), layer)
             return self._head(self._head.pool(self._normed(hidden, self._norm), layout, skips(rows)))
         # Only one token of each row is read: the last block computes no other.
-        places = self._head.places(layout)
+        places = self._head.places(layout, skips(rows))
         kv = self._keys(normed, layer, at)
         q = self._queries(normed.index_select(0, places), layer, tuple(t.index_select(0, places) for t in at))
         ones = layer.out.plus(attention.pooled(q, kv, number), hidden.index_select(0, places))

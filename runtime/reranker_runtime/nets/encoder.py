@@ -37,8 +37,8 @@ class Encoder:
 
     def __init__(self, geometry: EncoderGeometry, head: TorchHead, weights: Weights, device: torch.device) -> None:
         self._geometry, self._head, self._device = geometry, head, device
-        self._kernel = has_kernel(device, weights.dtype)
         self._heads = Heads(geometry.heads, geometry.heads, geometry.hidden // geometry.heads)
+        self._kernel = has_kernel(device, weights.dtype, self._heads.size)
         self._words, self._positions, self._types = (
             weights.get(f"embeddings.{name}_embeddings.weight") for name in ("word", "position", "token_type")
         )
@@ -63,7 +63,7 @@ class Encoder:
             hidden = self._block(hidden, layer, attention(layer.qkv(hidden), number))
             return self._head(self._head.pool(hidden, layout, skips(rows))).cpu()
         # Only one token of each row is read: the last block computes no other.
-        ones = hidden.index_select(0, self._head.places(layout))
+        ones = hidden.index_select(0, self._head.places(layout, skips(rows)))
         ones = self._block(ones, layer, attention.pooled(layer.qkv(ones), layer.kv(hidden), number))
         return self._head(ones).cpu()
 

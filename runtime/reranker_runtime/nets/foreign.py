@@ -42,6 +42,10 @@ class Foreign:
                 "transformers would make numbers up for it; save the whole model with save_pretrained(...)",
             )
         self._model = model.eval().to(device)
+        if device.type == "cpu":
+            # What the library did not have to convert is the mapped file still: see Weights.get.
+            for tensor in (*self._model.parameters(), *self._model.buffers()):
+                tensor.data = tensor.data.clone()
         self._device, self._types = device, geometry.types > 1
 
     @torch.inference_mode()

@@ -60,9 +60,11 @@ class TorchHead:
         """Whether one token of a row is all that is read of it."""
         return len(self.pooling) == 1 and self.pooling[0] in ONE_TOKEN
 
-    def places(self, layout: Layout) -> Tensor:
+    def places(self, layout: Layout, skip: np.ndarray | None = None) -> Tensor:
         """[rows]: the tokens that a head of one token reads."""
-        return layout.first if self.pooling[0] is Pooling.CLS else layout.last
+        if self.pooling[0] is not Pooling.CLS:
+            return layout.last
+        return layout.first if skip is None else layout.first + _skipped(layout, skip)
 
     def __call__(self, pooled: Tensor) -> Tensor:
         """[rows, 1] logits, or [rows, size] vectors, fp32."""
@@ -73,12 +75,12 @@ class TorchHead:
 
     def pool(self, hidden: Tensor, layout: Layout, skip: np.ndarray | None = None) -> Tensor:
         """[tokens, hidden] -> [rows, hidden for each mode], fp32; `skip` tokens at each row's start count nothing."""
-        if len(self.pooling) == 1 and self.pooling[0] in ONE_TOKEN and skip is None:
-            return hidden.index_select(0, self.places(layout)).float()
+        if self.one_token:
+            return hidden.index_select(0, self.places(layout, skip)).float()
         real, lengths = hidden[: layout.real].float(), layout.row_lengths
         first, number = layout.first, layout.positions[: layout.real].float() + 1
         if skip is not None:
-            skipped = torch.from_numpy(np.minimum(skip, layout.lengths - 1)).to(hidden.device)
+            skipped = _skipped(layout, skip)
             kept = layout.positions[: layout.real] >= torch.repeat_interleave(skipped, lengths)
             real, number, lengths, first = real[kept], number[kept], lengths - skipped, first + skipped
         parts = [self._mode(mode, hidden, real, lengths, number, (first, layout.last)) for mode in self.pooling]
@@ -102,3 +104,8 @@ class TorchHead:
             case Pooling.WEIGHTED_MEAN:
                 weighted = torch.segment_reduce(real * number[:, None], "sum", lengths=lengths, axis=0)
                 return weighted / torch.segment_reduce(number, "sum", lengths=lengths, axis=0)[:, None]
+
+
+def _skipped(layout: Layout, skip: np.ndarray) -> Tensor:
+    """What is left out of each row; one token always stays."""
+    return torch.from_numpy(np.minimum(skip, layout.lengths - 1)).to(layout.device)

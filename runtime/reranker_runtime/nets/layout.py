@@ -19,14 +19,16 @@ WIDTH: Final = 16
 """Blocks are as wide as a multiple of this: oneDNN builds a kernel for each shape, and few shapes are built once."""
 ROUND: Final = 32
 """For the same reason a batch on a CPU is rounded up to a multiple of this, with tokens that belong to no row."""
+KERNEL_SIZE: Final = 256
+"""The widest head that flash attention takes."""
 BLOCK_SCORES: Final = 1 << 19
 """Attention scores of one head group that a block may have: about what a core's own cache holds."""
 
 
-def has_kernel(device: torch.device, dtype: torch.dtype) -> bool:
-    """Whether torch's attention over rows of any lengths runs here; elsewhere rows are gathered into blocks."""
-    half = dtype in (torch.bfloat16, torch.float16)
-    return half and device.type == "cuda" and torch.cuda.get_device_capability(device) >= (8, 0)
+def has_kernel(device: torch.device, dtype: torch.dtype, size: int) -> bool:
+    """Whether torch's attention over rows of any lengths takes heads of this size here; elsewhere there are blocks."""
+    fits = dtype in (torch.bfloat16, torch.float16) and size % 8 == 0 and size <= KERNEL_SIZE
+    return fits and device.type == "cuda" and torch.cuda.get_device_capability(device) >= (8, 0)
 
 
 @dataclass(frozen=True)

@@ -40,8 +40,8 @@ class ModernBert:
         self, geometry: ModernBertGeometry, positions: int, head: TorchHead, weights: Weights, device: torch.device
     ) -> None:
         self._geometry, self._head, self._device = geometry, head, device
-        self._kernel = has_kernel(device, weights.dtype)
         size = geometry.hidden // geometry.heads
+        self._kernel = has_kernel(device, weights.dtype, size)
         whole = Heads(geometry.heads, geometry.heads, size)
         self._heads = {False: whole, True: Heads(geometry.heads, geometry.heads, size, window=geometry.window)}
         self._rotations = {
@@ -68,8 +68,8 @@ class ModernBert:
             normed = layer.norm(hidden)
             gate = layer.gate.activated(normed, self._geometry.activation)
             hidden = layer.down.plus(layer.up.times(normed, gate), hidden)
-        if self._head.one_token and skips(rows) is None:  # a norm of the tokens that are read, not of all
-            return self._head(self._final(hidden.index_select(0, self._head.places(layout)))).cpu()
+        if self._head.one_token:  # a norm of the tokens that are read, not of all
+            return self._head(self._final(hidden.index_select(0, self._head.places(layout, skips(rows))))).cpu()
         return self._head(self._head.pool(self._final(hidden), layout, skips(rows))).cpu()
 
     def _layer(self, weights: Weights, number: int) -> Layer:

@@ -188,4 +188,5 @@ SENTENCES = [
         prompts={"query": "wjjj wjji: ", "document": "wjjh: "},
         include_prompt=False,
     ),
+    Sentence("sentence-cls-behind", ("cls",), old=False, prompts={"query": "wjjj wjji: "}, include_prompt=False),
 ]
