@@ -7,7 +7,7 @@ is too long is an error. Template and special tokens count towards the limit.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, Protocol
 
 from reranker_runtime.artifacts.files import TOKENIZER
@@ -214,8 +214,7 @@ def _with_prefix(plan: Plan) -> Plan:
     shared = min(_common([row.ids for row in plan.rows]), min(len(row.ids) for row in plan.rows) - 1)
     if shared < SHARED_LEAST:
         return plan
-    rows = [Row(row.ids[shared:]) for row in plan.rows]
-    return Plan(rows, plan.places, plan.tokens, plan.truncated, plan.emptied, plan.rows[0].ids[:shared])
+    return replace(plan, rows=[Row(row.ids[shared:]) for row in plan.rows], prefix=plan.rows[0].ids[:shared])
 
 
 def _common(rows: Sequence[list[int]]) -> int:

@@ -93,7 +93,8 @@ class Queue:
         waiting, work = self._pool.waiting, plan.work
         if not waiting:
             return
-        held = sum(job.plan.image_bytes for job in self._jobs)
+        # Text holds nothing: only who brings images asks what the others hold.
+        held = sum(job.plan.image_bytes for job in self._jobs) if plan.image_bytes else 0
         if plan.image_bytes and held + plan.image_bytes > IMAGE_BYTES:
             raise self._refused(
                 "queue_images",

@@ -76,7 +76,7 @@ class Plan:
         """Tokens that scoring the rows takes."""
         return sum(self.costs)
 
-    @property
+    @cached_property
     def image_bytes(self) -> int:
         """Memory of the images until they are scored."""
         return sum({id(row.image): row.image.nbytes for row in self.rows if row.image is not None}.values())

@@ -1,7 +1,6 @@
-"""From texts to rows of token ids, with NIM's truncation rule. No torch: the tokenizers library does the work.
+"""From texts to token ids, and the special tokens that a tokenizer puts around them; engine/plan.py makes rows of them.
 
-Query and passages are tokenised apart, the query once and all texts in one call that runs on all cores; a template's
-own pieces are tokenised at start. Where a tokenizer would join the two texts, whole prompts are tokenised instead.
+No torch: the tokenizers library does the work, in one call for all texts that runs on all cores.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Final
@@ -123,10 +123,6 @@ class Source:
                 f"{self.architecture} in {self.config.path} is a cross-encoder, yet {files.MODULES} adds "
                 f"{' -> '.join(kinds[1:])}; remove one of them",
             )
-
-    def with_config(self, part: str) -> Source:
-        """The same directory, read by an object inside config.json."""
-        return replace(self, config=self.config.part(part))
 
 
 def find_tensors(needed: Shapes, present: Mapping[str, Tensor], body: Body, where: str) -> dict[str, tuple[str, str]]:

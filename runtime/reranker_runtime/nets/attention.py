@@ -11,6 +11,9 @@ from torch.nn import functional
 
 from reranker_runtime.nets.layout import BLOCK_SCORES, Block, Layout
 
+WIDTH_STEP: Final = 64
+"""Queries that are scored at once in a row too long for one go, at least."""
+
 
 def varlen_attn(*args: Any, **options: Any) -> Tensor:
     """torch's kernel for rows of any lengths. Importing it takes seconds, which only a GPU's owner should pay."""
@@ -80,7 +83,7 @@ class Attention:
             one = q[mine].view(block.rows, heads.keys, group, heads.size).transpose(0, 1)
             scores = self._scores(one.reshape(-1, group, heads.size), k)
             self._hide(scores.view(heads.keys, block.rows, group, 1, -1), block, 0)
-            seen = torch.bmm(self._softmax(scores, v), v).view(heads.keys, block.rows, group, heads.size)
+            seen = torch.bmm(functional.softmax(scores, dim=-1), v).view(heads.keys, block.rows, group, heads.size)
             out[mine].view(block.rows, heads.keys, group, heads.size).copy_(seen.transpose(0, 1))
             row += block.rows
         return out
@@ -128,14 +131,11 @@ class Attention:
             part = q[:, :, begin:stop].reshape(q.shape[0], -1, heads.size)
             scores = self._scores(part, k[:, low:high])
             self._mask(scores.view(heads.keys, block.rows, group, stop - begin, -1), block, begin, low)
-            seen = torch.bmm(self._softmax(scores, v), v[:, low:high])
+            seen = torch.bmm(functional.softmax(scores, dim=-1), v[:, low:high])
             target[:, :, :, begin:stop] = seen.view(heads.keys, block.rows, group, stop - begin, heads.size)
 
     def _scores(self, q: Tensor, k: Tensor) -> Tensor:
         return torch.baddbmm(q.new_empty(()), q, k.transpose(1, 2), beta=0, alpha=self._scale)
-
-    def _softmax(self, scores: Tensor, v: Tensor) -> Tensor:
-        return functional.softmax(scores, dim=-1).to(v.dtype)
 
     def _reach(self, block: Block, begin: int, stop: int) -> tuple[int, int]:
         """The keys that queries from begin to stop may see."""
@@ -171,7 +171,3 @@ class Attention:
             band = torch.zeros(queries, keys, dtype=scores.dtype, device=scores.device)
             self._bands[key] = band.masked_fill_(hidden, torch.finfo(scores.dtype).min / 2)
         return self._bands[key]
-
-
-WIDTH_STEP: Final = 64
-"""Queries that are scored at once in a row too long for one go, at least."""

@@ -101,18 +101,21 @@ class Layout:
     def _tensor(self, values: NDArray[np.int64]) -> Tensor:
         return torch.from_numpy(values).to(self.device, non_blocking=True)
 
-    def _bases(self) -> dict[int, int]:
-        """Where each distinct prefix begins, laid end to end before the batch's own tokens."""
-        bases, at = {}, 0
+    def _key_index(self, own: Sequence[NDArray[np.int64]]) -> Tensor | None:
+        """Each row's prefix and then its own tokens, among all prefixes end to end and then the batch's tokens."""
+        if not self.distinct:
+            return None
+        bases, before = {}, 0
         for prefix in self.distinct:
-            bases[id(prefix)] = at
-            at += prefix.length
-        self.before = at
-        return bases
+            bases[id(prefix)] = np.arange(before, before + prefix.length)
+            before += prefix.length
+        none = np.arange(0)
+        rows = zip(self.prefixes, own, strict=True)
+        parts = [part for prefix, mine in rows for part in (bases.get(id(prefix), none), mine + before)]
+        return self._tensor(np.concatenate(parts))
 
     def _make_blocks(self, heads: int) -> None:
         widths = -(-self.lengths // WIDTH) * WIDTH
-        bases = self._bases()
         self.blocks: list[Block] = []
         row = start = key_start = 0
         while row < len(widths):
@@ -133,41 +136,17 @@ class Layout:
         gather = np.repeat(self.starts, widths)  # a place without a token repeats the row's first, and is masked
         gather[back] = np.arange(self.real)
         self.gather, self.back = self._tensor(gather), self._padded(back)
-        self.keys = None
-        if self.distinct:
-            ends = np.cumsum(widths)
-            own = [gather[end - width : end] + self.before for end, width in zip(ends, widths, strict=True)]
-            keys = [
-                part
-                for prefix, row_keys in zip(self.prefixes, own, strict=True)
-                for part in (_range(prefix, bases), row_keys)
-            ]
-            self.keys = self._tensor(np.concatenate(keys))
+        self.keys = self._key_index(np.split(gather, np.cumsum(widths)[:-1]))
 
     def _pack_keys(self) -> None:
         """Cumulative lengths as the variable-length kernel takes them."""
-        bases = self._bases()
         rows = len(self.lengths)
         totals = self.lengths + self.shared
         self.query_ends = self._ends(self.lengths)
         self.row_ends = self._tensor(np.arange(rows + 1)).int()
         self.key_ends = self._ends(totals) if self.distinct else self.query_ends
         self.longest, self.longest_keys = int(self.lengths.max()), int(totals.max())
-        self.keys = None
-        if self.distinct:
-            keys = [
-                part
-                for prefix, start, length in zip(self.prefixes, self.starts, self.lengths, strict=True)
-                for part in (_range(prefix, bases), np.arange(start, start + length) + self.before)
-            ]
-            self.keys = self._tensor(np.concatenate(keys))
+        self.keys = self._key_index(np.split(np.arange(self.real), self.starts[1:]))
 
     def _ends(self, lengths: NDArray[np.int64]) -> Tensor:
         return self._tensor(np.concatenate(([0], np.cumsum(lengths)))).int()
-
-
-def _range(prefix: Prefix | None, bases: dict[int, int]) -> NDArray[np.int64]:
-    if prefix is None:
-        return np.arange(0)
-    base = bases[id(prefix)]
-    return np.arange(base, base + prefix.length)
