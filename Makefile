@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 UV_VERSION := $(shell sed -n 's/^uv==\([^ ]*\).*/\1/p' requirements/dev.txt)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup requirements generate format check test test-fast demo cluster-up cluster-down bench clean
+.PHONY: help setup tools requirements generate format check test test-fast demo cluster-up cluster-down bench clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 22
@@ -20,6 +20,17 @@ $(VENV)/.ready: pyproject.toml requirements/dev.txt
 	@$(BIN)/uv pip sync $$(test -t 2 || echo --quiet) --python $(BIN)/python requirements/dev.txt
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --editable .
 	@touch $@
+
+# Screenshots and layouts need some fonts; a minimal machine has none.
+tools: ## what pip cannot install: Chromium, for the browser tests (apt-get, as root or by sudo)
+	@if found=$$(command -v "$${CHROMIUM:-chromium}"); then echo "tools: the browser tests use $$found"; exit 0; fi; \
+	  command -v apt-get >/dev/null || { echo "tools: this machine has no apt-get; install Chromium in its own way and put" \
+	    "its path into CHROMIUM"; exit 1; }; \
+	  root=; if [ "$$(id -u)" != 0 ]; then root=sudo; command -v sudo >/dev/null || { \
+	    echo "tools: installing Chromium takes root, and there is no sudo; as root: apt-get install chromium"; exit 1; }; fi; \
+	  echo "tools: installing Chromium with apt-get$${root:+ by sudo} (about a minute)"; \
+	  $$root apt-get update -qq && $$root env DEBIAN_FRONTEND=noninteractive \
+	    apt-get install -y -qq --no-install-recommends chromium fonts-liberation >/dev/null
 
 requirements: ## recompile the pinned requirement files from pyproject.toml
 	@for extra in operator runtime dev; do \
@@ -44,16 +55,20 @@ check: setup ## ruff, mypy strict, import-linter, generated files up to date
 	@$(BIN)/python scripts/models_page.py | diff -u docs/models.md - \
 	  || { echo "check: docs/models.md does not match the runtime's registry; run: make generate"; exit 1; }
 
+# What a summary of a thousand tests would bury; where CI=true the browser tests have failed already.
+UNTESTED := command -v "$${CHROMIUM:-chromium}" >/dev/null || \
+  echo "test: the browser tests did not run, as there is no Chromium here; \`make tools\` installs it"
+
 LOCALKUBE := PYTHONPATH=tests/cluster $(BIN)/python -m localkube
 
 # The control plane is built in the background while the fast tiers run; the cluster tests wait for it.
-test: setup ## every tier: unit, golden, runtime, and cluster on a real control plane
+test: setup ## every tier: unit, golden, runtime with its pages in a browser, cluster on a real control plane
 	@mkdir -p .cache
 	@$(LOCALKUBE) build >.cache/build.log 2>&1 & \
-	  $(BIN)/python -m pytest tests/unit tests/golden tests/runtime tests/cluster $(PYTEST_ARGS); status=$$?; wait; exit $$status
+	  $(BIN)/python -m pytest tests/unit tests/golden tests/runtime tests/cluster $(PYTEST_ARGS); status=$$?; wait; $(UNTESTED); exit $$status
 
 test-fast: setup ## the tiers that need no cluster, in about a minute
-	@$(BIN)/python -m pytest tests/unit tests/golden tests/runtime $(PYTEST_ARGS)
+	@$(BIN)/python -m pytest tests/unit tests/golden tests/runtime $(PYTEST_ARGS); status=$$?; $(UNTESTED); exit $$status
 
 demo: setup ## from nothing to ranked passages on a real control plane (DEMO_KEEP=1 leaves it running)
 	@$(LOCALKUBE) demo

@@ -20,6 +20,7 @@ NAMES = {
     "prefix": "prefix.py",
     "batching": "batching.py",
     "small-requests": "small_requests.py",
+    "connections": "connections.py",
     "http-overhead": "http_overhead.py",
     "profile": "profile_encoder.py",
     "gpu": "gpu.py",

@@ -18,7 +18,7 @@ from kit.report import share, show
 from kit.texts import mixed
 from torch.profiler import ProfilerActivity, profile
 
-from reranker_runtime.engine.rows import Passage, Row, Truncate
+from reranker_runtime.engine.rows import Ask, Passage, Row, Truncate
 from reranker_runtime.engine.scheduler import Scheduler, Work
 from reranker_runtime.engine.scorer import Scorer
 from reranker_runtime.models.registry import describe
@@ -85,7 +85,7 @@ def main() -> None:
         scorer = Scorer(blueprint, read_settings({"RERANKER_DEVICE": "cpu"}))
         torch.set_num_threads(1)
         begin = time.perf_counter()
-        plan = scorer.plan(load.query, [Passage(text) for text in load.passages], Truncate.END)
+        plan = scorer.plan(Ask(load.query, [Passage(text) for text in load.passages], Truncate.END))
         planned = time.perf_counter() - begin
         parts = batches(scorer, plan.rows, scorer.hardware.batch_tokens)
         bound = Bound(shapes(blueprint), cores=1)

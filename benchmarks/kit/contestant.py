@@ -45,6 +45,22 @@ def engine(model: str, options: Options) -> Rank:
     return rank
 
 
+def crowd(model: str, options: Options) -> Rank:
+    """The engine with as many threads as `clients`, each with one request in flight; `requests` of them a run."""
+    from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415
+
+    variables = dict(options)
+    threads, requests = int(variables.pop("clients")), int(variables.pop("requests"))
+    one = engine(model, variables)
+    workers = ThreadPoolExecutor(threads)
+
+    def rank(query: str, passages: list[str]) -> Answer:
+        *_, last = workers.map(lambda _: one(query, passages), range(requests))
+        return last
+
+    return rank
+
+
 def sentence_transformers(model: str, options: Options) -> Rank:
     """`CrossEncoder.predict` as its documentation shows it; raw logits, so that scores can be compared."""
     import torch  # noqa: PLC0415
@@ -146,6 +162,7 @@ def infinity(model: str, options: Options) -> Rank:
 
 KINDS: dict[str, Callable[[str, Options], Rank]] = {
     "engine": engine,
+    "crowd": crowd,
     "sentence-transformers": sentence_transformers,
     "transformers": transformers,
     "llama": llama,

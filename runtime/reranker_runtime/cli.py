@@ -18,7 +18,7 @@ from reranker_runtime import version
 from reranker_runtime.errors import RerankerError, SettingsError
 
 if TYPE_CHECKING:  # imported where used: verify must start at once
-    from reranker_runtime.engine.scorer import Scores
+    from reranker_runtime.engine.rows import Scores
     from reranker_runtime.settings import Settings
 
 BAD_INPUT: Final = 2

@@ -6,6 +6,8 @@ RerankerError
 └── RequestError          one request that is not answered with a ranking; carries an HTTP status
     ├── InvalidRequest    400, 404, 405, 413, 422: the caller must change the request
     │   └── InputTooLong  422: a pair exceeds the token limit and truncation is off, or could not help
+    ├── Unauthenticated   401: no key, or one that is not known
+    ├── RateLimited       429: the client has used up its tokens for now; says when to come back
     ├── Unavailable       503: not now; says when to come back
     ├── TimedOut          504: the request's own time limit ran out; 408: while its body was awaited
     └── ScoringFailed     500: the model gave no usable score
@@ -13,8 +15,9 @@ RerankerError
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
+from typing import Any, Final
 
 
 class Reason(StrEnum):
@@ -60,6 +63,17 @@ class Reason(StrEnum):
     """The files are in order, yet loading or the warm-up ranking failed."""
 
 
+MOST_MESSAGE: Final = 4_000
+"""Characters of what a request is answered with."""
+MOST_QUOTED: Final = 200
+"""Characters of a caller's text that a message quotes: a model's name may be a megabyte."""
+
+
+def brief(text: str, most: int = MOST_QUOTED) -> str:
+    """A text of the caller's, short enough to be shown."""
+    return text if len(text) <= most else f"{text[:most]}... ({len(text) - most} characters more)"
+
+
 class RerankerError(Exception):
     """Base of everything that is reported in one line instead of a traceback."""
 
@@ -80,6 +94,21 @@ class ModelError(RerankerError):
         self.reason = reason
 
 
+@dataclass(frozen=True)
+class Words:
+    """What an API calls the parts of a request: the engine knows passages, one client sent documents, another texts."""
+
+    query: str = "query"
+    passages: str = "passages"
+    cut: str = 'send "truncate": "END"'
+    """How to ask that what is too long be cut."""
+
+
+NIM_WORDS: Final = Words()
+Place = tuple[str | int, ...]
+"""Where in a request the fault is, in the engine's words: ("query",), ("passages", 3), ("passages", 3, "image")."""
+
+
 class RequestError(RerankerError):
     """One request that is not answered with a ranking."""
 
@@ -93,12 +122,43 @@ class RequestError(RerankerError):
         status: int | None = None,
         detail: dict[str, Any] | None = None,
         retry_after: int | None = None,
+        at: Place = (),
     ) -> None:
-        super().__init__(message)
+        super().__init__(brief(message, MOST_MESSAGE))
         if status is not None:
             self.status = status
-        self.detail: dict[str, Any] = detail or {}
+        self._detail: dict[str, Any] = detail or {}
         self.retry_after = retry_after
+        self.at = at
+
+    @property
+    def passage(self) -> int | None:
+        """The number of the passage that is at fault."""
+        return self.at[1] if self.at[:1] == ("passages",) and isinstance(self.at[1], int) else None
+
+    @property
+    def detail(self) -> dict[str, Any]:
+        if self.at == ("query",):
+            return self._detail | {"query": True}
+        return self._detail if self.passage is None else self._detail | {"passage": self.passage}
+
+    def __str__(self) -> str:
+        return self.told(NIM_WORDS)
+
+    def told(self, words: Words) -> str:
+        """The message in the words of the API that was called."""
+        where, said = self.where(words), str(self.args[0])
+        return f"{where}: {said}" if where else said
+
+    def where(self, words: Words) -> str:
+        """The path of the field at fault; empty where it is none in particular."""
+        return ".".join(str(getattr(words, part, part) if isinstance(part, str) else part) for part in self.at)
+
+    def behind(self, passages: int) -> RequestError:
+        """The same, where so many passages of the request stood before those that the engine was given."""
+        if self.passage is not None:
+            self.at = ("passages", self.passage + passages, *self.at[2:])
+        return self
 
 
 class InvalidRequest(RequestError):  # noqa: N818 - named for what it says to the caller
@@ -111,18 +171,28 @@ class InvalidRequest(RequestError):  # noqa: N818 - named for what it says to th
 class InputTooLong(InvalidRequest):
     """A pair exceeds the token limit and truncation is off, or could not help."""
 
-    def __init__(
-        self,
-        tokens: int,
-        limit: int,
-        where: str,
-        detail: dict[str, Any],
-        remedy: str = 'shorten it, or send "truncate": "END" to have its end cut off',
-    ) -> None:
+    def __init__(self, tokens: int, limit: int, at: Place, how: str = "", remedy: str = "") -> None:
         # Clients match the first sentence: LangChain and others look for "exceeds maximum allowed token size".
-        super().__init__(
-            f"Input length {tokens} exceeds maximum allowed token size {limit}: {where}; {remedy}", detail=detail
-        )
+        super().__init__(f"Input length {tokens} exceeds maximum allowed token size {limit}", at=at)
+        self._how, self._remedy = how, remedy
+
+    def told(self, words: Words) -> str:
+        remedy = self._remedy or f"shorten it, or {words.cut} to have its end cut off"
+        return f"{self.args[0]}: {self.where(words)}{self._how and ' '}{self._how}; {remedy}"
+
+
+class Unauthenticated(RequestError):  # noqa: N818
+    """No key, or one that is not known."""
+
+    status = 401
+    kind = "authentication_error"
+
+
+class RateLimited(RequestError):  # noqa: N818
+    """The client has used up its tokens for now."""
+
+    status = 429
+    kind = "rate_limit_error"
 
 
 class Unavailable(RequestError):  # noqa: N818

@@ -9,21 +9,22 @@ import asyncio
 import logging
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
+from reranker_runtime import version
 from reranker_runtime.artifacts.digest import check_digest, digest
 from reranker_runtime.engine.pool import Pool
-from reranker_runtime.engine.queue import Queue
-from reranker_runtime.engine.rows import Passage, Truncate
+from reranker_runtime.engine.queue import Queue, Times, free
+from reranker_runtime.engine.rows import Ask, Plan, Scores
 from reranker_runtime.errors import ModelError, Reason, RerankerError, Unavailable
 from reranker_runtime.metrics import Metrics
 from reranker_runtime.models.blueprint import Blueprint
 from reranker_runtime.settings import Settings
 
 if TYPE_CHECKING:  # see the first lines
-    from reranker_runtime.engine.scorer import Scorer, Scores
+    from reranker_runtime.engine.scorer import Scorer
 
 log = logging.getLogger(__name__)
 
@@ -80,6 +81,9 @@ class Service:
             self.enter(Phase.FAILED, error.message)
             raise
         self._queue = Queue(self.scorer, pool, self.settings, self.metrics)
+        self.metrics.build.labels(version(), self.scorer.torch, self.scorer.device, self.scorer.dtype).set(1)
+        for name, used in self.scorer.memory.items():
+            self.metrics.device_memory.labels(name).set_function(used)
         self.enter(Phase.READY)
 
     def _load(self, loop: asyncio.AbstractEventLoop, loaded: asyncio.Future[tuple[Scorer, Pool]]) -> None:
@@ -136,33 +140,44 @@ class Service:
         except ModelError as error:
             log.warning("no digest: %s", error)
 
-    async def rank(self, query: str, passages: Sequence[Passage], truncate: Truncate) -> Scores:
-        """One ranking, counted; raises `RequestError`."""
-        if self.phase is not Phase.READY or self._queue is None:
+    def check_ready(self) -> None:
+        """Raises `Unavailable` while nothing is ranked; asked before a body is read, too."""
+        if self.phase is not Phase.READY:
             self.metrics.refused.labels("not_ready").inc()
             raise Unavailable(f"not ready: {self.message}", cause=self.phase.value)
+
+    async def rank(self, ask: Ask, times: Times | None = None, charge: Callable[[Plan], None] | None = None) -> Scores:
+        """One ranking, counted; raises `RequestError`. `times` and `charge` are the queue's."""
+        self.check_ready()
+        times = times or Times()
         self._running += 1
         self._idle.clear()
         self.metrics.running.set(self._running)
         try:
-            scores = await self._queue.rank(query, passages, truncate)
+            scores = await self._queued.rank(ask, times, charge or free)
         finally:
             self._running -= 1
             self.metrics.running.set(self._running)
             if not self._running:
                 self._idle.set()
-        plan = scores.plan
-        self.metrics.passages.inc(len(plan.places))
-        self.metrics.request_passages.observe(len(plan.places))
-        self.metrics.tokens.inc(plan.tokens)
-        self.metrics.truncated.inc(plan.truncated)
-        self.metrics.emptied.inc(plan.emptied)
+        self.metrics.count(scores.plan, times)
         return scores
 
+    @property
+    def _queued(self) -> Queue:
+        if self._queue is None:
+            raise RuntimeError("ready without a queue")
+        return self._queue
+
     async def drain(self) -> None:
-        """Stop taking work; return when what runs is finished. `NIM_REQUEST_TIMEOUT_S` bounds the wait."""
+        """Stop taking work; return when what runs is finished, or was answered 503 because the grace ran out."""
         self.enter(Phase.STOPPING)
-        await self._idle.wait()
+        try:
+            async with asyncio.timeout(self.settings.grace):
+                await self._idle.wait()
+        except TimeoutError:
+            log.warning("stopping: %d requests were not done within %g s", self._running, self.settings.grace)
+            self._queued.close()
 
 
 def _first_line(error: Exception) -> str:

@@ -13,11 +13,21 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, Final, Self, cast
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
+from pydantic import (
+    AllowInfNan,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    TypeAdapter,
+    ValidationError,
+    model_validator,
+)
 from pydantic.fields import FieldInfo
 
 from reranker_runtime.artifacts.digest import FORM
 from reranker_runtime.errors import SettingsError
+from reranker_runtime.images.limits import MOST_BYTES, MOST_PIXELS
 
 
 @dataclass(frozen=True)
@@ -90,6 +100,7 @@ def _names(value: object) -> object:
 
 ADDRESS: Final = re.compile(r"(?P<host>\[[^\]]*\]|[^:]*)(:(?P<port>[^:]*))?")
 Port = Annotated[int, Field(ge=1, le=65535)]
+Seconds = Annotated[float, AllowInfNan(False)]  # /v1/metadata tells them, and JSON has no infinity
 
 
 class Settings(BaseModel):
@@ -119,6 +130,22 @@ class Settings(BaseModel):
         None, description="PEM certificate chain for the API port; needs the key too."
     )
     tls_key: Annotated[Path | None, Env(("NIM_TLS_KEY_PATH",))] = Field(None, description="PEM key of the certificate.")
+    tls_client_ca: Annotated[Path | None, Env(("RERANKER_TLS_CLIENT_CA_PATH",))] = Field(
+        None, description="PEM certificates of which a client of the API port must hold one; needs TLS."
+    )
+    api_keys_file: Annotated[Path | None, Env(("RERANKER_API_KEYS_FILE",))] = Field(
+        None, description="Keys that clients must send, one a line: the client's name and its key, or the key alone."
+    )
+    api_keys_dir: Annotated[Path | None, Env(("RERANKER_API_KEYS_DIR",))] = Field(
+        None, description="The same as a mounted Secret: a file's name is the client's, each of its lines a key."
+    )
+    public_paths: Annotated[tuple[str, ...] | None, BeforeValidator(_names), Env(("RERANKER_PUBLIC_PATHS",))] = Field(
+        None,
+        description="Paths that need no key, by comma; without it, health, the description of the API and the pages.",
+    )
+    tokens_per_minute: Annotated[int | None, Env(("RERANKER_TOKENS_PER_MINUTE",))] = Field(
+        None, ge=1, description="Tokens that each client may have ranked in a minute; more is answered 429. Needs keys."
+    )
     precision: Annotated[Precision, BeforeValidator(_precision), Env(("NIM_PRECISION",))] = Field(
         Precision.AUTO,
         description="auto takes what the hardware is good at: bf16 where it is native, else fp16 or fp32.",
@@ -153,20 +180,53 @@ class Settings(BaseModel):
     max_body_bytes: Annotated[int, Env(("RERANKER_MAX_BODY_BYTES",))] = Field(
         67_108_864, ge=1024, description="Bytes of one request's body; more is answered 413."
     )
+    split_large_requests: Annotated[bool, Env(("RERANKER_SPLIT_LARGE_REQUESTS",))] = Field(
+        default=False, description="Rank a request of too many passages in parts instead of refusing it."
+    )
+    max_waiting_bytes: Annotated[int, Env(("RERANKER_MAX_WAITING_BYTES",))] = Field(
+        1_073_741_824, ge=1024, description="Bytes of all bodies being received or ranked; one more is answered 503."
+    )
+    max_image_bytes: Annotated[int, Env(("RERANKER_MAX_IMAGE_BYTES",))] = Field(
+        MOST_BYTES, ge=1024, le=MOST_BYTES, description="Bytes of one image's file."
+    )
+    max_image_pixels: Annotated[int, Env(("RERANKER_MAX_IMAGE_PIXELS",))] = Field(
+        MOST_PIXELS, ge=1, le=MOST_PIXELS, description="Pixels of one image."
+    )
+    max_connections: Annotated[int, Env(("RERANKER_MAX_CONNECTIONS",))] = Field(
+        1024, ge=1, description="Connections to the API port; one more is answered 503 and closed."
+    )
+    header_timeout: Annotated[Seconds, Env(("RERANKER_HEADER_TIMEOUT_SECONDS",))] = Field(
+        10.0, gt=0, description="Seconds for a connection's TLS handshake, and for a request's headers, to arrive."
+    )
+    body_timeout: Annotated[Seconds, Env(("RERANKER_BODY_TIMEOUT_SECONDS",))] = Field(
+        60.0, gt=0, description="Seconds for a request's body to arrive; then it is answered 408."
+    )
+    keep_alive: Annotated[Seconds, Env(("RERANKER_KEEP_ALIVE_SECONDS",))] = Field(
+        75.0, gt=0, description="Seconds that a connection may stay idle between requests."
+    )
+    grace: Annotated[Seconds, Env(("RERANKER_GRACE_SECONDS",))] = Field(
+        50.0, ge=0, description="Seconds that running work has to finish after SIGTERM; then it is answered 503."
+    )
     max_queue: Annotated[int, Env(("NIM_MAX_QUEUE_SIZE", "NIM_SERVER_MAX_QUEUE_SIZE"))] = Field(
         1024, ge=1, description="Requests that may wait; one more is answered 503."
     )
     max_queue_tokens: Annotated[int, Env(("RERANKER_MAX_QUEUE_TOKENS",))] = Field(
         8_388_608, ge=1, description="Tokens that may wait; a request that would add more is answered 503."
     )
-    max_queue_seconds: Annotated[float, Env(("RERANKER_MAX_QUEUE_SECONDS",))] = Field(
+    max_queue_seconds: Annotated[Seconds, Env(("RERANKER_MAX_QUEUE_SECONDS",))] = Field(
         30.0, gt=0, description="A request that waited this long unstarted, or would by estimate, is answered 503."
     )
-    request_timeout: Annotated[float, Env(("NIM_REQUEST_TIMEOUT_S", "NIM_SERVER_REQUEST_TIMEOUT_S"))] = Field(
+    request_timeout: Annotated[Seconds, Env(("NIM_REQUEST_TIMEOUT_S", "NIM_SERVER_REQUEST_TIMEOUT_S"))] = Field(
         120.0, gt=0, description="Seconds after which a request is given up and answered 504."
     )
     strict_json: Annotated[bool, Env(("RERANKER_STRICT_JSON",))] = Field(
         default=False, description="Refuse unknown fields with 400, as NIM 2.x does."
+    )
+    playground: Annotated[bool, Env(("RERANKER_PLAYGROUND",))] = Field(
+        default=False, description="Serve a page at / where people try rankings."
+    )
+    otel: Annotated[bool, Env(("NIM_ENABLE_OTEL",))] = Field(
+        default=False, description="Send OpenTelemetry traces as the OTEL_* variables say, over HTTP."
     )
     revision: Annotated[str, Env(("RERANKER_REVISION",))] = Field(
         "", pattern=r"^[\x21-\x7e]*$", max_length=253, description="Sent back as X-Reranker-Revision."
@@ -177,16 +237,34 @@ class Settings(BaseModel):
     json_logs: Annotated[bool, BeforeValidator(_json_format), Env(("NIM_JSONL_LOGGING", "LOG_FORMAT"))] = Field(
         default=False, description="Log JSON, one object a line."
     )
+    log_texts: Annotated[bool, Env(("RERANKER_LOG_TEXTS",))] = Field(
+        default=False, description="For debugging only: log queries and passages. They may be confidential."
+    )
 
     @model_validator(mode="after")
     def _check_together(self) -> Self:
         if (self.tls_cert is None) != (self.tls_key is None):
             raise ValueError("NIM_TLS_CERT_PATH and NIM_TLS_KEY_PATH belong together: give both or neither")
+        if self.tls_client_ca is not None and self.tls_cert is None:
+            raise ValueError(
+                "RERANKER_TLS_CLIENT_CA_PATH asks clients for certificates, which needs TLS: "
+                "give NIM_TLS_CERT_PATH and NIM_TLS_KEY_PATH too"
+            )
+        if self.tokens_per_minute is not None and not self.keyed:
+            raise ValueError(
+                "RERANKER_TOKENS_PER_MINUTE limits each client, and clients are told apart by their keys: "
+                "give RERANKER_API_KEYS_FILE or RERANKER_API_KEYS_DIR too"
+            )
         if self.port == self.internal_port:
             raise ValueError(
                 f"NIM_HTTP_API_PORT and RERANKER_INTERNAL_PORT are both {self.port}: give them different ports"
             )
         return self
+
+    @property
+    def keyed(self) -> bool:
+        """Whether clients must send a key."""
+        return self.api_keys_file is not None or self.api_keys_dir is not None
 
     def require_model(self) -> Path:
         """The model directory, or the error that says how to name one."""
@@ -206,7 +284,6 @@ class Settings(BaseModel):
 IGNORED: Final = {
     "NIM_CACHE_PATH": "nothing is cached on disk",
     "NIM_MODEL_DOWNLOAD_PROVIDER": "nothing is downloaded",
-    "NIM_ENABLE_OTEL": "traces are not written yet",
 }
 """NIM's variables that are understood and do nothing here."""
 
@@ -218,7 +295,7 @@ def read_settings(environ: Mapping[str, str], **flags: Any) -> Settings:
     for name, field in Settings.model_fields.items():
         given = {variable: _validate(field, variable, raw, environ) for variable, raw in _given(field, environ)}
         if len(set(map(repr, given.values()))) > 1:
-            listed = " and ".join(f"{variable.split('#')[0]}={environ[variable.split('#')[0]]}" for variable in given)
+            listed = " and ".join(_shown(variable, environ) for variable in given)
             raise SettingsError(f"{listed} mean the same setting and disagree: keep one of them")
         if given:
             values[name] = next(iter(given.values()))
@@ -284,6 +361,9 @@ def _validate(field: FieldInfo, variable: str, raw: str, environ: Mapping[str, s
         return adapter.validate_python(raw)
     except ValidationError as error:
         message = error.errors()[0]["msg"].removeprefix("Value error, ")
-        name = variable.partition("#")[0]
-        shown = environ[name] if environ[name].isprintable() else repr(environ[name])
-        raise SettingsError(f"{name}={shown} cannot be honoured: {message}. {field.description}") from None
+        raise SettingsError(f"{_shown(variable, environ)} cannot be honoured: {message}. {field.description}") from None
+
+
+def _shown(variable: str, environ: Mapping[str, str]) -> str:
+    name = variable.partition("#")[0]
+    return f"{name}={environ[name] if environ[name].isprintable() else repr(environ[name])}"

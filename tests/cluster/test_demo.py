@@ -70,6 +70,9 @@ def test_up_demo_and_down(state: Path) -> None:
     curl = demo.stdout[demo.stdout.index("curl -s") : demo.stdout.index("}'") + 2]
     by_hand = subprocess.run(["bash", "-c", curl], capture_output=True, text=True, check=True)
     assert len(json.loads(by_hand.stdout)["rankings"]) == 4
+    (page,) = re.findall(r"^To try it in a browser: (\S+)$", demo.stdout, flags=re.MULTILINE)
+    shown = subprocess.run(["curl", "-s", "--noproxy", "*", page], capture_output=True, text=True, check=True)
+    assert "<title>Reranker playground</title>" in shown.stdout
 
     assert processes(state)
     down = localkube("down", state)

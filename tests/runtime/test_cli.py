@@ -478,7 +478,7 @@ def test_scores_that_are_no_numbers_are_an_error(models: Any, run: Any, start: A
     assert (done.returncode, done.stdout) == (2, "")
     assert served.process.wait(60) == 2
     for said in (done.stderr, served.log):  # the server finds out while it warms up
-        assert said.startswith("error: passage 0 has no finite score in ")
+        assert said.startswith("error: passages.0: no finite score in ")
         assert len(said.splitlines()) == 1
 
 

@@ -24,7 +24,7 @@ from zoo.common import reader
 
 from reranker_runtime.engine.plan import planner_for
 from reranker_runtime.engine.pool import Pool
-from reranker_runtime.engine.rows import Passage, Plan, Truncate
+from reranker_runtime.engine.rows import Ask, Passage, Plan, Truncate
 from reranker_runtime.engine.scorer import Scorer
 from reranker_runtime.errors import InputTooLong, ModelError, Reason
 from reranker_runtime.models.registry import ARCHITECTURES, describe
@@ -69,7 +69,7 @@ class Engine:
         return self.pool.rank(query, passages, Truncate.END).logits
 
     def plan(self, query: str, passages: Sequence[str], truncate: Truncate = Truncate.END) -> Plan:
-        return self.scorer.plan(query, [Passage(text) for text in passages], truncate)
+        return self.scorer.plan(Ask(query, [Passage(text) for text in passages], truncate))
 
     def together(self, *requests: tuple[str, Sequence[str]]) -> list[list[float]]:
         """Requests that workers see at once, so that their rows share batches."""
@@ -128,6 +128,16 @@ def assert_close(got: Sequence[float], want: Sequence[float], tolerance: float) 
     for better, worse in pairwise(order):
         if want[better] - want[worse] > 2 * tolerance:
             assert got[better] > got[worse]
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if zoo.FAMILIES[name].instructed])
+def test_an_instruction_is_read_as_the_reference_reads_it(name: str, engine: Engines, wanted: Wanted) -> None:
+    served = engine(name)
+    ask = Ask(QUERY, [Passage(text) for text in PASSAGES], Truncate.END, "wabc waab")
+    told = served.pool.submit(served.scorer.plan(ask)).future.result().logits
+    assert_close(told, wanted(name, instruction="wabc waab"), 1e-4)
+    assert told != pytest.approx(wanted(name), abs=1e-4)
+    assert_close(served.logits(QUERY, PASSAGES), wanted(name), 1e-4)  # and the next request is not told
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -34,6 +34,6 @@ def test_the_passage_is_named_and_the_server_lives(
     assert answer.status_code == 500
     said = answer.json()
     assert said["detail"] == {"passage": 2}
-    assert "passage 2 has no finite score in float32 (1 of 4 passages)" in said["message"]
+    assert "passages.2: no finite score in float32 (1 of 4 passages)" in said["message"]
     assert "NIM_PRECISION=fp32" in said["message"]
     assert len(server.logits(fine, [fine])) == 1

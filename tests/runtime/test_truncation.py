@@ -49,7 +49,7 @@ def test_without_truncation_too_long_is_422_with_both_numbers(bert: Any, words: 
     assert answer.status_code == 422
     error = answer.json()
     assert "Input length 603 exceeds maximum allowed token size 506" in error["message"]
-    assert "passage 1" in error["message"]
+    assert ": passages.1 with" in error["message"]
     assert error | {"message": ""} == {
         "object": "error",
         "message": "",
@@ -66,7 +66,7 @@ def test_exactly_at_the_limit_is_not_too_long(bert: Any, words: Any) -> None:
 def test_each_text_of_a_sentence_encoder_has_its_own_limit(sentence: Any, words: Any) -> None:
     # 64 tokens hold 62 of text; query and passage do not share them.
     assert sentence.rank(words(62), [words(62)]).status_code == 200
-    for query, passage, where in ((63, 5, "the query"), (5, 63, "passage 0 alone")):
+    for query, passage, where in ((63, 5, ": query;"), (5, 63, ": passages.0 alone;")):
         answer = sentence.rank(words(query), [words(passage)])
         assert answer.status_code == 422
         assert "Input length 65 exceeds maximum allowed token size 64" in answer.json()["message"]

@@ -272,7 +272,7 @@ def test_truncation_cuts_the_text_behind_an_image(
 ) -> None:
     answer = post(server, [passage(*pair)])
     assert answer.status_code == 422
-    assert f"exceeds maximum allowed token size {LIMIT}: passage 0 with the query" in answer.json()["message"]
+    assert f"exceeds maximum allowed token size {LIMIT}: passages.0 with the query" in answer.json()["message"]
     want = FAMILY.image_scores(model, QUERY, [pair], LIMIT)
     assert logits(server, [passage(*pair)], truncate="END") == pytest.approx(want, abs=1e-4)
     usage = post(server, [passage(*pair)], truncate="END").json()["usage"]
@@ -288,7 +288,7 @@ def test_an_image_is_never_cut(server: Any, model: Path, truncate: str) -> None:
     assert answer.status_code == 422
     message = answer.json()["message"]
     assert f"Input length {LIMIT + 1} exceeds maximum allowed token size {LIMIT}" in message
-    assert "passage 1's image (5 tiles)" in message
+    assert "passages.1.image (5 tiles)" in message
     assert "send a shorter query or a smaller image" in message
     assert answer.json()["detail"] == {"passage": 1}
 

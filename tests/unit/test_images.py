@@ -20,11 +20,13 @@ from hypothesis import strategies as st
 from PIL import Image, TiffImagePlugin
 
 from reranker_runtime.errors import InvalidRequest
-from reranker_runtime.images import payload as payload_module
 from reranker_runtime.images.decode import decode
+from reranker_runtime.images.limits import Limits
 from reranker_runtime.images.tiles import Tiling, count, tiles
 
 WHERE = "passages.3.image"
+AT = ("passages", 3, "image")
+LIMITS = Limits()
 SMALL = Tiling(size=16, most=4, thumbnail=True, dynamic=True)
 PNG = b"\x89PNG\r\n\x1a\n"
 NOISE = Image.fromarray(np.random.default_rng(0).integers(0, 256, (20, 30, 3), dtype=np.uint8))
@@ -44,9 +46,9 @@ def url(data: bytes, kind: str = "image/png") -> str:
     return f"data:{kind};base64,{b64(data)}"
 
 
-def refusal(image: object) -> str:
+def refusal(image: object, limits: Limits = LIMITS) -> str:
     with pytest.raises(InvalidRequest) as caught:
-        decode(image, WHERE, {"passage": 3})
+        decode(image, AT, limits)
     assert caught.value.status == 422
     assert caught.value.detail == {"passage": 3}
     assert caught.value.message.startswith(f"{WHERE}: ")
@@ -104,7 +106,7 @@ SEEDS = {
 
 def read_or_refused(data: bytes) -> None:
     try:
-        image = decode(b64(data), WHERE)
+        image = decode(b64(data), AT)
     except InvalidRequest as error:
         said = error.message
     else:
@@ -119,20 +121,20 @@ def test_lossless_formats_keep_every_pixel(form: str, mode: str) -> None:
     few = NOISE.convert("L").point(lambda grey: grey & 0xF0)  # what the palette of a GIF can hold
     image = (few if form == "GIF" else NOISE).convert(mode)
     options = {"lossless": True, "exact": True} if form == "WEBP" else {}
-    read = decode(url(saved(image, form, **options)), WHERE)
+    read = decode(url(saved(image, form, **options)), AT)
     kept = "RGBA" if mode == "RGBA" and form != "BMP" else "RGB"
     assert np.array_equal(np.asarray(read.convert(kept)), np.asarray(image.convert(kept)))
 
 
 def test_jpeg_comes_close() -> None:
     grey = Image.new("RGB", (40, 30), (200, 100, 50))
-    read = np.asarray(decode(url(saved(grey, "JPEG")), WHERE), dtype=int)
+    read = np.asarray(decode(url(saved(grey, "JPEG")), AT), dtype=int)
     assert np.abs(read - [200, 100, 50]).max() <= 3
 
 
 @pytest.mark.parametrize("name", SEEDS)
 def test_every_kind_is_read_whatever_type_is_stated(name: str) -> None:
-    image = decode(url(SEEDS[name], "image/x-nonsense"), WHERE)
+    image = decode(url(SEEDS[name], "image/x-nonsense"), AT)
     assert image.size == NOISE.size
     assert image.info == {}
     assert tiles(image, SMALL).shape == (2 + 1, 16, 16, 3)
@@ -142,7 +144,7 @@ def test_every_kind_is_read_whatever_type_is_stated(name: str) -> None:
 def test_of_several_frames_the_first_counts(form: str) -> None:
     frames = [Image.new("RGB", (8, 8), colour) for colour in ("white", "black")]
     options = {"lossless": True} if form == "WEBP" else {}
-    read = decode(url(saved(frames[0], form, save_all=True, append_images=frames[1:], **options)), WHERE)
+    read = decode(url(saved(frames[0], form, save_all=True, append_images=frames[1:], **options)), AT)
     assert np.asarray(read.convert("RGB")).min() == 255
 
 
@@ -159,7 +161,7 @@ def test_deep_grey_is_refused_rather_than_seen_as_white(form: str, kind: str) ->
 def test_16_bit_colours_are_halved(colour: int, samples: int) -> None:
     values = [0x0000, 0x7FFF, 0xFFFF, 0xFFFF][-samples:]
     data = png(1, 1, b"\0" + struct.pack(f">{samples}H", *values), bits=16, colour=colour)
-    pixel = np.asarray(decode(url(data), WHERE)).ravel().tolist()
+    pixel = np.asarray(decode(url(data), AT)).ravel().tolist()
     want = [value >> 8 for value in values]
     assert pixel == (want if samples != 2 else [*want[:1] * (len(pixel) - 1), want[-1]])
 
@@ -167,14 +169,14 @@ def test_16_bit_colours_are_halved(colour: int, samples: int) -> None:
 def test_exif_turns_a_tiff_only() -> None:
     exif = Image.Exif()
     exif[0x0112] = 6  # turn by 90 degrees
-    assert decode(url(saved(NOISE, "JPEG", exif=exif)), WHERE).size == (30, 20)
-    assert decode(url(saved(NOISE, "PNG", exif=exif)), WHERE).size == (30, 20)
-    assert decode(url(saved(NOISE, "TIFF", exif=exif)), WHERE).size == (20, 30)
+    assert decode(url(saved(NOISE, "JPEG", exif=exif)), AT).size == (30, 20)
+    assert decode(url(saved(NOISE, "PNG", exif=exif)), AT).size == (30, 20)
+    assert decode(url(saved(NOISE, "TIFF", exif=exif)), AT).size == (20, 30)
 
 
 def test_text_in_a_png_is_not_taken_for_a_colour() -> None:
     lies = chunk(b"tEXt", b"transparency\0red")
-    image = decode(url(png(2, 2, b"\0\7\7" * 2, before=lies)), WHERE)
+    image = decode(url(png(2, 2, b"\0\7\7" * 2, before=lies)), AT)
     assert tiles(image, SMALL).max() == 7
 
 
@@ -200,7 +202,7 @@ BARE = b64(FILE)
     ids=["bare", "URL", "capitals", "charset", "percent", "spaces", "lines", "CRLF", "unpadded", "padded", "URL-safe"],
 )
 def test_base64_as_clients_write_it(image: str) -> None:
-    assert decode(image, WHERE).size == NOISE.size
+    assert decode(image, AT).size == NOISE.size
 
 
 BAD: dict[str, tuple[object, str]] = {
@@ -302,10 +304,16 @@ def test_what_is_too_large_is_refused_before_any_pixel_is_allocated(name: str) -
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - most < 64 * 1024, "KiB"
 
 
-def test_a_large_file_is_refused_before_it_is_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(payload_module, "MOST_BYTES", 1000)
-    assert "is larger than 1,000 bytes; scale it down" in refusal(url(bytes(1001)))
-    assert "is not an image" in refusal(url(bytes(1000)))
+def test_a_file_larger_than_is_allowed_is_refused_before_it_is_decoded() -> None:
+    assert "is larger than 1,000 bytes; scale it down" in refusal(url(bytes(1001)), Limits(bytes=1000))
+    assert "is not an image" in refusal(url(bytes(1000)), Limits(bytes=1000))
+
+
+def test_an_image_of_more_pixels_than_are_allowed_is_refused() -> None:
+    data = url(saved(NOISE, "PNG"))
+    width, height = NOISE.size
+    assert f"more than {width * height - 1:,} pixels" in refusal(data, Limits(pixels=width * height - 1))
+    assert decode(data, AT, Limits(pixels=width * height)).size == NOISE.size
 
 
 @pytest.mark.parametrize("name", SEEDS)
@@ -339,7 +347,7 @@ def test_random_bytes_are_read_or_refused(start: bytes, rest: bytes) -> None:
 @given(st.text())
 def test_any_text_is_read_or_refused(text: str) -> None:
     with pytest.raises(InvalidRequest, match=WHERE):
-        decode(text, WHERE)
+        decode(text, AT)
 
 
 def test_warnings_stay_inside_without_touching_the_process(
@@ -355,7 +363,7 @@ def test_warnings_stay_inside_without_touching_the_process(
         start.wait()
         for _ in range(20):
             read_or_refused(bytes(fax))
-            image = decode(b64(ODD_TIFF), WHERE)
+            image = decode(b64(ODD_TIFF), AT)
         return image.size
 
     with caplog.at_level(logging.INFO), ThreadPoolExecutor(8) as pool:
@@ -420,7 +428,7 @@ def test_alpha_is_dropped_after_it_has_weighed_the_colours() -> None:
     assert tiles(clear, SMALL)[0, 0, 0].tolist() == [255, 0, 0], "not scaled, so only the alpha goes"
     assert tiles(clear.resize((20, 20), Image.Resampling.NEAREST), SMALL).max() == 0, "weighed by an alpha of 0"
     spotted = saved(NOISE.convert("P"), "PNG", transparency=b"\0\1\2")
-    assert np.array_equal(tiles(Image.open(io.BytesIO(spotted)), SMALL), tiles(decode(url(spotted), WHERE), SMALL))
+    assert np.array_equal(tiles(Image.open(io.BytesIO(spotted)), SMALL), tiles(decode(url(spotted), AT), SMALL))
 
 
 @given(st.integers(1, 4000), st.integers(1, 4000), st.integers(1, 12), st.booleans())

@@ -107,7 +107,7 @@ def test_either_way_the_tail_is_cut_and_counted(tmp_path: Path, split: pre_token
     plan = planner.plan("a b", passages("d e f", "d e f g", "d"), Truncate.END)
     assert {len(row.ids) for row in plan.rows} == {6, 5 if split is LETTERS else 6}
     assert plan.truncated == 2
-    with pytest.raises(InputTooLong, match="passage 1"):
+    with pytest.raises(InputTooLong, match=r"passages\.1 with"):
         planner.plan("a b", passages("d e f", "d e f g"), Truncate.NONE)
 
 

@@ -17,7 +17,7 @@ import pytest
 from reranker_runtime.engine import queue
 from reranker_runtime.engine.pool import Pool
 from reranker_runtime.engine.queue import Queue
-from reranker_runtime.engine.rows import Passage, Plan, Row, Truncate
+from reranker_runtime.engine.rows import Ask, Passage, Plan, Row
 from reranker_runtime.errors import ScoringFailed, TimedOut, Unavailable
 from reranker_runtime.http.app import api_app
 from reranker_runtime.metrics import Metrics
@@ -36,11 +36,11 @@ class FakeScorer:
         self.prefixes: list[int] = []
         self.texts: list[str] = []
 
-    def plan(self, query: str, passages: Sequence[Passage], truncate: Truncate) -> Plan:
+    def plan(self, ask: Ask) -> Plan:
         first = len(self.texts)
-        self.texts += [passage.text for passage in passages]
-        rows = [Row([first + n]) for n in range(len(passages))]
-        return Plan(rows, list(range(len(rows))), 0, 0, 0, [7] if query == "shares" else [])
+        self.texts += [passage.text for passage in ask.passages]
+        rows = [Row([first + n]) for n in range(len(ask.passages))]
+        return Plan(rows, list(range(len(rows))), 0, 0, 0, [7] if ask.query == "shares" else [])
 
     def prefix(self, ids: Sequence[int], worker: int) -> Any:
         assert self.turns.acquire(timeout=60)
@@ -70,7 +70,7 @@ class Play:
         self.queue = Queue(self.scorer, self.pool, read_settings(variables), self.metrics)  # type: ignore[arg-type]
 
     def ask(self, *texts: str, query: str = "") -> asyncio.Task[Any]:
-        return asyncio.create_task(self.queue.rank(query, [Passage(text) for text in texts], Truncate.NONE))
+        return asyncio.create_task(self.queue.rank(Ask(query, [Passage(text) for text in texts])))
 
     async def busy(self, *texts: str) -> asyncio.Task[Any]:
         """A request whose first batch is in the model's hands, so that whatever follows has to wait."""
@@ -168,7 +168,7 @@ def test_two_workers_that_end_together_answer_once(caplog: pytest.LogCaptureFixt
     scorer.turns.release(2 * rounds)
     for _ in range(rounds):
         with pool._change:  # before a worker can take a row
-            job = pool.submit(scorer.plan("", [Passage("a"), Passage("b")], Truncate.NONE))
+            job = pool.submit(scorer.plan(Ask("", [Passage("a"), Passage("b")])))
             job.outputs = Together()
         assert job.future.result(60) == ["a", "b"]
     pool.end()
@@ -284,8 +284,8 @@ def test_images_that_wait_are_bounded_in_bytes(monkeypatch: pytest.MonkeyPatch) 
     async def script(play: Play) -> None:
         texts = play.scorer.plan
 
-        def plan(query: str, passages: Sequence[Passage], truncate: Truncate) -> Plan:
-            made = texts(query, passages, truncate)
+        def plan(ask: Ask) -> Plan:
+            made = texts(ask)
             pixels = np.zeros((20, 1024, 1024), np.uint8)
             return Plan([Row(row.ids, image=pixels) for row in made.rows], made.places, 0, 0, 0)
 

@@ -15,6 +15,7 @@ from reranker_runtime.artifacts.vocabulary import no_first_token
 from reranker_runtime.engine.rows import Passage, Plan, Row, Truncate
 from reranker_runtime.engine.tokenise import PROBE, Template, Texts
 from reranker_runtime.errors import InputTooLong, InvalidRequest, ModelError, Reason
+from reranker_runtime.images.limits import Limits
 from reranker_runtime.models.blueprint import Blueprint, Pair, Pooling, Single, Written
 from reranker_runtime.models.geometry import DecoderGeometry
 
@@ -31,12 +32,16 @@ class Planner(Protocol):
     """Texts to rows, one way for each kind of prompt."""
 
     limit: int
+    texts: Texts
 
-    def plan(self, query: str, passages: Sequence[Passage], truncate: Truncate) -> Plan:
+    def plan(self, query: str, passages: Sequence[Passage], truncate: Truncate, instruction: str = "", /) -> Plan:
         """Tokenise one request; raises `InputTooLong` where a text is too long and truncation is off."""
 
+    def space(self, query: str, instruction: str = "", /) -> int:
+        """Tokens that a passage may have beside this query; 0 or less where the query leaves none."""
 
-def planner_for(blueprint: Blueprint, limit: int, instruction: str = "") -> Planner:
+
+def planner_for(blueprint: Blueprint, limit: int, instruction: str = "", images: Limits = Limits()) -> Planner:  # noqa: B008
     """The planner of a model's prompt."""
     design = blueprint.design
     path = blueprint.directory / TOKENIZER
@@ -48,7 +53,7 @@ def planner_for(blueprint: Blueprint, limit: int, instruction: str = "") -> Plan
         if design.vision is not None:
             from reranker_runtime.engine.see import SeeingPlanner  # noqa: PLC0415 - Pillow: only where images are read
 
-            return SeeingPlanner(texts, prompt, limit, instruction, design.vision)
+            return SeeingPlanner(texts, prompt, limit, instruction, design.vision, images)
         return WrittenPlanner(texts, prompt, limit, instruction, causal=causal)
     pair = isinstance(prompt, Pair)
     probe = texts.probe(PROBE, PROBE) if pair else texts.probe(PROBE)
@@ -67,9 +72,8 @@ def check_text(passages: Sequence[Passage]) -> None:
     number = next((n for n, passage in enumerate(passages) if passage.image is not None), None)
     if number is not None:
         raise InvalidRequest(
-            f"passages.{number}.image: this model ranks text only; send the passage's text, "
-            "or ask a model that sees images",
-            detail={"passage": number},
+            "this model ranks text only; send the passage's text, or ask a model that sees images",
+            at=("passages", number, "image"),
         )
 
 
@@ -89,10 +93,13 @@ class PairPlanner:
 
     def __init__(self, texts: Texts, template: Template, limit: int) -> None:
         self.limit = limit
-        self._texts, self._template, self._room = texts, template, _room(template.specials, limit)
+        self.texts, self._template, self._room = texts, template, _room(template.specials, limit)
 
-    def plan(self, query: str, passages: Sequence[Passage], truncate: Truncate) -> Plan:
-        head, *tails = self._texts.ids([query, *(passage.text for passage in passages)])
+    def space(self, query: str, _: str = "") -> int:
+        return self._room - len(self.texts.ids([query])[0])
+
+    def plan(self, query: str, passages: Sequence[Passage], truncate: Truncate, _: str = "") -> Plan:
+        head, *tails = self.texts.ids([query, *(passage.text for passage in passages)])
         over = [len(head) + len(tail) - self._room for tail in tails]
         if truncate is Truncate.NONE and max(over) > 0:
             raise _too_long(over, self.limit, "with the query")
@@ -108,20 +115,23 @@ class SinglePlanner:
 
     def __init__(self, texts: Texts, template: Template, limit: int, prompt: Single) -> None:
         self.limit = limit
-        self._texts, self._template, self._room = texts, template, _room(template.specials, limit)
+        self.texts, self._template, self._room = texts, template, _room(template.specials, limit)
         self._prompt = prompt
         self._skips = [0, 0]
         if not prompt.pooled_prompt:
             first = len(template.pieces[0])
             self._skips = [first + len(ids) if ids else 0 for ids in texts.ids([prompt.query, prompt.passage])]
 
-    def plan(self, query: str, passages: Sequence[Passage], truncate: Truncate) -> Plan:
+    def space(self, _query: str, _: str = "") -> int:
+        return self._room - len(self.texts.ids([self._prompt.passage])[0])
+
+    def plan(self, query: str, passages: Sequence[Passage], truncate: Truncate, _: str = "") -> Plan:
         texts = [self._prompt.query + query, *(self._prompt.passage + passage.text for passage in passages)]
-        encoded = self._texts.ids(texts)
+        encoded = self.texts.ids(texts)
         over = [len(ids) - self._room for ids in encoded]
         if truncate is Truncate.NONE and max(over) > 0:
             if over[0] > 0:
-                raise InputTooLong(over[0] + self.limit, self.limit, "the query", {"query": True})
+                raise InputTooLong(over[0] + self.limit, self.limit, ("query",))
             raise _too_long(over[1:], self.limit, "alone")
         rows, places = _share(
             [self._template.fill(ids[: self._room], skip=self._skips[n > 0]) for n, ids in enumerate(encoded)]
@@ -145,7 +155,7 @@ class WrittenPlanner:
 
     def __init__(self, texts: Texts, prompt: Written, limit: int, instruction: str, *, causal: bool) -> None:
         self.limit = limit
-        self._texts, self._prompt, self._causal = texts, prompt, causal
+        self.texts, self._prompt, self._causal = texts, prompt, causal
         around: tuple[tuple[int, ...], ...] = ((), ())
         if prompt.bos:
             around = Template.of(texts.probe(PROBE), 1, 1).pieces
@@ -155,34 +165,37 @@ class WrittenPlanner:
         self._room = _room(len(self._before) + len(self._between) + len(self._after), limit)
         share, parts = prompt.query_share
         self._most = min(self._room, limit * share // parts)
-        self._head = prompt.query
-        if instruction and prompt.instructed:
-            self._head = prompt.instructed
-        self._instruction = instruction or prompt.instruction
+        self._instruction = instruction
         self._apart = prompt.between is not None or self._splits("")
 
     def _splits(self, before: str) -> bool:
         """Whether the two parts give the same tokens apart as together, whatever the passage begins with."""
         head = before + self._query_text("query")
         tails = [self._prompt.passage.format(passage=text) for text in PROBES]
-        first, *rest = self._texts.ids([head, *tails])
-        whole = self._texts.ids([head + tail for tail in tails])
+        first, *rest = self.texts.ids([head, *tails])
+        whole = self.texts.ids([head + tail for tail in tails])
         return all(ids == first + tail for ids, tail in zip(whole, rest, strict=True))
 
-    def _query_text(self, query: str) -> str:
-        return self._head.format(query=query, instruction=self._instruction)
+    def _query_text(self, query: str, instruction: str = "") -> str:
+        given = instruction or self._instruction
+        head = self._prompt.instructed if given and self._prompt.instructed else self._prompt.query
+        return head.format(query=query, instruction=given or self._prompt.instruction)
 
-    def plan(self, query: str, passages: Sequence[Passage], truncate: Truncate) -> Plan:
-        head, ends = self._parts(self._query_text(query), passages)
+    def space(self, query: str, instruction: str = "") -> int:
+        head, frame = self.texts.ids([self._query_text(query, instruction), self._prompt.passage.format(passage="")])
+        return self._room - min(len(head), self._most) - len(frame)
+
+    def plan(self, query: str, passages: Sequence[Passage], truncate: Truncate, instruction: str = "") -> Plan:
+        head, ends = self._parts(self._query_text(query, instruction), passages)
         return self._planned([self._cut(head, end) for end in ends], truncate)
 
     def _parts(self, text: str, passages: Sequence[Passage]) -> tuple[list[int], list[list[int]]]:
         """Tokens of the query's part, and those of each passage's."""
         tails = [self._prompt.passage.format(passage=passage.text) for passage in passages]
         if self._apart:
-            head, *ends = self._texts.ids([text, *tails])
+            head, *ends = self.texts.ids([text, *tails])
         else:
-            head, *wholes = self._texts.ids([text, *(text + tail for tail in tails)])
+            head, *wholes = self.texts.ids([text, *(text + tail for tail in tails)])
             # What whole prompts have in common stands for the query: a token may cross its end.
             head = head[: _common([head, *wholes])]
             ends = [whole[len(head) :] for whole in wholes]
@@ -238,4 +251,4 @@ def _tokens(rows: list[Row], places: list[int]) -> int:
 
 def _too_long(over: list[int], limit: int, how: str) -> InputTooLong:
     worst = over.index(max(over))
-    return InputTooLong(over[worst] + limit, limit, f"passage {worst} {how}", {"passage": worst})
+    return InputTooLong(over[worst] + limit, limit, ("passages", worst), how)

@@ -13,14 +13,14 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, Final
 
-from reranker_runtime.engine.rows import Passage, Plan, Truncate
+from reranker_runtime.engine.rows import Ask, Passage, Plan, Scores, Truncate
 from reranker_runtime.engine.scheduler import Piece, Scheduler, Work
 from reranker_runtime.errors import RequestError, ScoringFailed
 
 if TYPE_CHECKING:  # torch is behind these; the HTTP side must be importable without it
     from torch import Tensor
 
-    from reranker_runtime.engine.scorer import Scorer, Scores
+    from reranker_runtime.engine.scorer import Scorer
     from reranker_runtime.nets.layout import Prefix
 
 CPU_WARM_UP_TOKENS: Final = 128
@@ -105,7 +105,7 @@ class Pool:
 
     def rank(self, query: str, texts: Sequence[str], truncate: Truncate = Truncate.NONE) -> Scores:
         """Plan and score in one call, for whoever has no event loop."""
-        return self.submit(self._scorer.plan(query, [Passage(text) for text in texts], truncate)).future.result()
+        return self.submit(self._scorer.plan(Ask(query, [Passage(text) for text in texts], truncate))).future.result()
 
     def warm_up(self) -> None:
         """Rankings that touch every layer, at a short and a great length, and then enough to measure the rate."""

@@ -7,22 +7,39 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Sequence
+import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from reranker_runtime.engine.pool import Job, Pool
-from reranker_runtime.engine.rows import Passage, Plan, Truncate
+from reranker_runtime.engine.rows import Ask, Plan, Scores
 from reranker_runtime.errors import TimedOut, Unavailable
 from reranker_runtime.metrics import Metrics
 from reranker_runtime.settings import Settings
 
 if TYPE_CHECKING:  # torch is behind this; the HTTP side must be importable without it
-    from reranker_runtime.engine.scorer import Scorer, Scores
+    from reranker_runtime.engine.scorer import Scorer
 
 
 IMAGE_BYTES: Final = 4 << 30
 """Of images that wait as pixels; one request alone may have as many as its planner allows."""
+
+
+@dataclass(slots=True)
+class Times:
+    """How far a request came, and when, by the monotonic clock in seconds; None: it never did."""
+
+    begun: float = field(default_factory=time.monotonic)
+    tokenised: float | None = None
+    started: float | None = None
+    """When its first row was taken by a worker."""
+    scored: float | None = None
+
+
+def free(_: Plan) -> None:
+    """Where nobody counts."""
 
 
 class Queue:
@@ -33,6 +50,7 @@ class Queue:
         self._loop = asyncio.get_running_loop()
         self._tokenizers = ThreadPoolExecutor(settings.tokenizers, thread_name_prefix="tokenise")
         self._tokenising = 0
+        self._closed = False
         self._jobs: set[Job] = set()
         # Asked when read: workers take rows without a word to the event loop.
         metrics.queued.set_function(lambda: self._waiting)
@@ -50,33 +68,41 @@ class Queue:
         self._metrics.batch_rows.observe(rows)
         self._metrics.batch_tokens.observe(tokens)
         self._metrics.batch_seconds.observe(seconds)
+        self._metrics.batch_fill.observe(tokens / self._scorer.hardware.batch_tokens)
 
-    async def rank(self, query: str, passages: Sequence[Passage], truncate: Truncate) -> Scores:
-        """Tokenise, queue, score; raises `RequestError`. Cancelling the caller's task takes the request out."""
+    async def rank(self, ask: Ask, times: Times | None = None, charge: Callable[[Plan], None] = free) -> Scores:
+        """Tokenise, queue, score; raises `RequestError`. Cancelling the caller's task takes the request out.
+
+        `times` is told how far it came; `charge` may refuse what was tokenised by raising.
+        """
         if self._waiting >= self._settings.max_queue:
             raise self._refused(
                 "queue_full", f"the queue is full ({self._settings.max_queue} requests are waiting); try again shortly"
             )
         try:
             async with asyncio.timeout(self._settings.request_timeout):
-                return await self._score(query, passages, truncate)
+                return await self._score(ask, times or Times(), charge)
         except TimeoutError:
             raise TimedOut(
                 f"the request took longer than {self._settings.request_timeout:g} seconds and was given up; "
                 "send fewer passages, or raise NIM_REQUEST_TIMEOUT_S"
             ) from None
 
-    async def _score(self, query: str, passages: Sequence[Passage], truncate: Truncate) -> Scores:
+    async def _score(self, ask: Ask, times: Times, charge: Callable[[Plan], None]) -> Scores:
         latest = self._loop.time() + self._settings.max_queue_seconds
         self._tokenising += 1
         try:
             async with asyncio.timeout_at(latest):
-                plan = await self._loop.run_in_executor(self._tokenizers, self._scorer.plan, query, passages, truncate)
+                plan = await self._loop.run_in_executor(self._tokenizers, self._scorer.plan, ask)
         except TimeoutError:
             raise self._waited_too_long() from None
         finally:
             self._tokenising -= 1
+        times.tokenised = time.monotonic()
+        if self._closed:
+            raise self._stopping()
         self._admit(plan)
+        charge(plan)
         job = self._pool.submit(plan)
         self._jobs.add(job)
         future = asyncio.wrap_future(job.future)
@@ -85,6 +111,7 @@ class Queue:
             return await future
         finally:
             timer.cancel()
+            times.started, times.scored = job.started, time.monotonic()
             self._jobs.discard(job)
             self._pool.drop(job)
 
@@ -119,6 +146,15 @@ class Queue:
                 "try again later, or add replicas",
                 wait,
             )
+
+    def close(self) -> None:
+        """Answer whatever is not done: the process is about to end."""
+        self._closed = True
+        for job in list(self._jobs):
+            self._pool.fail(job, self._stopping())
+
+    def _stopping(self) -> Unavailable:
+        return self._refused("stopping", "the server stopped before the request was done; ask another replica")
 
     def _expire(self, job: Job) -> None:
         if job.started is None and not job.future.done():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import cached_property
@@ -34,6 +35,28 @@ class Passage:
 
 
 @dataclass(frozen=True, slots=True)
+class Chunking:
+    """How documents that are too long are read: in chunks that fit, of which the best counts."""
+
+    tokens: int | None = None
+    """Tokens of a document that are read at most; what follows them is cut."""
+    most: int | None = None
+    """Chunks of a document that are read at most."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """A query, and what is to be ranked by it."""
+
+    query: str
+    passages: Sequence[Passage]
+    truncate: Truncate = Truncate.NONE
+    instruction: str = ""
+    """What ranking is for; empty is what the settings say, or the model's own."""
+    chunking: Chunking | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Row:
     """One sequence, without the prefix that its request's rows share."""
 
@@ -53,7 +76,7 @@ class Plan:
 
     rows: list[Row]
     places: list[int]
-    """Passage -> its row; passages with equal tokens and equal images share one."""
+    """Passage, or chunk of one, -> its row; those with equal tokens and equal images share one."""
     tokens: int
     """Tokens of the request as it was sent: shared rows and the prefix count as often as they were asked for."""
     truncated: int
@@ -62,6 +85,8 @@ class Plan:
     """Passages that lost every token, because the query alone fills the limit."""
     prefix: list[int] = field(default_factory=list)
     """Tokens that every row begins with, computed once."""
+    owners: list[int] | None = None
+    """Chunk -> the passage it is of; None where each passage is one."""
 
     @cached_property
     def costs(self) -> list[int]:
@@ -72,6 +97,11 @@ class Plan:
         return costs
 
     @property
+    def passages(self) -> int:
+        """How many were asked for."""
+        return len(self.places) if self.owners is None else self.owners[-1] + 1
+
+    @property
     def work(self) -> int:
         """Tokens that scoring the rows takes."""
         return sum(self.costs)
@@ -80,3 +110,11 @@ class Plan:
     def image_bytes(self) -> int:
         """Memory of the images until they are scored."""
         return sum({id(row.image): row.image.nbytes for row in self.rows if row.image is not None}.values())
+
+
+@dataclass(frozen=True, slots=True)
+class Scores:
+    """One logit per passage, in the order given, and what it took."""
+
+    logits: list[float]
+    plan: Plan

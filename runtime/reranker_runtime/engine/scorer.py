@@ -2,30 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+import math
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
+from reranker_runtime.engine.chunk import plan_chunks
 from reranker_runtime.engine.hardware import choose, fit
 from reranker_runtime.engine.plan import check_text, planner_for
-from reranker_runtime.engine.rows import Passage, Plan, Row, Truncate
+from reranker_runtime.engine.rows import Ask, Plan, Row, Scores
 from reranker_runtime.errors import ScoringFailed
+from reranker_runtime.images.limits import Limits
 from reranker_runtime.models.blueprint import Blueprint
 from reranker_runtime.nets.layout import Prefix
 from reranker_runtime.nets.load import load
 from reranker_runtime.nets.net import PrefixNet
 from reranker_runtime.settings import Settings
-
-
-@dataclass(frozen=True)
-class Scores:
-    """One logit per passage, in the order given, and what it took."""
-
-    logits: list[float]
-    plan: Plan
 
 
 class Scorer:
@@ -35,16 +30,32 @@ class Scorer:
         hardware = choose(settings)
         self.limit = blueprint.effective_limit(settings.max_tokens)
         self.blueprint = blueprint
-        self._planner = planner_for(blueprint, self.limit, settings.instruction)
+        images = Limits(settings.max_image_bytes, settings.max_image_pixels)
+        self._planner = planner_for(blueprint, self.limit, settings.instruction, images)
+        # A query that nearly fills the limit would cut a long document into a chunk for each of its tokens.
+        self._most_rows = settings.max_queue_tokens // self.limit
         self._nets = [load(blueprint, self.limit, device, hardware.dtype) for device in hardware.devices]
         self.hardware = fit(hardware, blueprint, self.limit)
         self.device, self.dtype = hardware.name, str(hardware.dtype).removeprefix("torch.")
 
-    def plan(self, query: str, passages: Sequence[Passage], truncate: Truncate) -> Plan:
+    @property
+    def torch(self) -> str:
+        """The version that computes."""
+        return str(torch.__version__)
+
+    @property
+    def memory(self) -> dict[str, Callable[[], float]]:
+        """Of each GPU, what asks for the bytes in use on it, whoever uses them. A CPU's are the process's."""
+        gpus = [device for device in self.hardware.devices if device.type == "cuda"]
+        return {str(device): partial(_used, device) for device in gpus}
+
+    def plan(self, ask: Ask) -> Plan:
         """A request's rows; raises `InvalidRequest` where a passage cannot be one."""
         if not self.blueprint.sees_images:
-            check_text(passages)
-        return self._planner.plan(query, passages, truncate)
+            check_text(ask.passages)
+        if ask.chunking is not None:
+            return plan_chunks(ask, ask.chunking, self._planner, max(self._most_rows, len(ask.passages)))
+        return self._planner.plan(ask.query, ask.passages, ask.truncate, ask.instruction)
 
     def prefix(self, ids: Sequence[int], worker: int = 0) -> Prefix:
         """What rows that begin with these tokens share."""
@@ -70,11 +81,22 @@ class Scorer:
         values: list[float] = logits.tolist()
         if not bool(torch.isfinite(logits).all()):
             finite = torch.isfinite(logits).tolist()
-            passage = next(n for n, row in enumerate(plan.places) if not finite[row])
-            count = sum(not finite[row] for row in plan.places)
+            owners = plan.owners or range(len(plan.places))
+            failed = sorted({owners[n] for n, row in enumerate(plan.places) if not finite[row]})
             raise ScoringFailed(
-                f"passage {passage} has no finite score in {self.dtype} ({count} of {len(plan.places)} passages): "
+                f"no finite score in {self.dtype} ({len(failed)} of {plan.passages} passages): "
                 "set NIM_PRECISION=fp32, or check the weights",
-                detail={"passage": passage},
+                at=("passages", failed[0]),
             )
-        return Scores([values[place] for place in plan.places], plan)
+        scores = [values[place] for place in plan.places]
+        if plan.owners is not None:
+            best = [-math.inf] * plan.passages
+            for owner, score in zip(plan.owners, scores, strict=True):
+                best[owner] = max(best[owner], score)
+            scores = best
+        return Scores(scores, plan)
+
+
+def _used(device: torch.device) -> float:
+    free, total = torch.cuda.mem_get_info(device)
+    return total - free

@@ -21,6 +21,7 @@ from reranker_runtime.engine.rows import Passage, Plan, Truncate
 from reranker_runtime.engine.tokenise import Texts
 from reranker_runtime.errors import InputTooLong, InvalidRequest
 from reranker_runtime.images.decode import decode
+from reranker_runtime.images.limits import Limits
 from reranker_runtime.images.tiles import Tiling, count, tiles
 from reranker_runtime.models.blueprint import Written
 from reranker_runtime.models.geometry import VisionGeometry
@@ -43,19 +44,27 @@ REMEDY: Final = (
 class SeeingPlanner(WrittenPlanner):
     """Passages of text, of an image, or of both."""
 
-    def __init__(self, texts: Texts, prompt: Written, limit: int, instruction: str, vision: VisionGeometry) -> None:
+    def __init__(
+        self,
+        texts: Texts,
+        prompt: Written,
+        limit: int,
+        instruction: str,
+        vision: VisionGeometry,
+        limits: Limits = Limits(),  # noqa: B008 - frozen
+    ) -> None:
         texts.reserve((OPENING, TOKEN, CLOSING))
         super().__init__(texts, prompt, limit, instruction, causal=False)
-        self._vision = vision
+        self._vision, self._limits = vision, limits
         self._tiling = Tiling(vision.image, vision.most_tiles, thumbnail=vision.thumbnail, dynamic=vision.dynamic)
         self._apart = self._apart and self._splits(BETWEEN)
         # Decoding and scaling leave Python's lock alone, so a request of many images uses several cores; not more,
         # whoever asks, because a large image takes hundreds of megabytes while it is decoded.
         self._decoders = ThreadPoolExecutor(min(usable_cpus(), MOST_DECODERS), thread_name_prefix="decode")
 
-    def plan(self, query: str, passages: Sequence[Passage], truncate: Truncate) -> Plan:
+    def plan(self, query: str, passages: Sequence[Passage], truncate: Truncate, instruction: str = "") -> Plan:
         images = self._images(passages)
-        text = self._query_text(query)
+        text = self._query_text(query, instruction)
         cuts: dict[int, Cut] = {}
         plain = [n for n in range(len(passages)) if n not in images]
         if plain:
@@ -72,8 +81,8 @@ class SeeingPlanner(WrittenPlanner):
         block = [vision.opening, *[vision.token] * (len(image) * vision.tokens), vision.closing]
         whole = len(self._before) + len(block) + len(head) + len(self._between) + len(self._after)
         if len(block) + len(head) > self._most:
-            where = f"passage {number}'s image ({len(image)} tiles) with the query and the template"
-            raise InputTooLong(whole, self.limit, where, {"passage": number}, REMEDY)
+            how = f"({len(image)} tiles) with the query and the template"
+            raise InputTooLong(whole, self.limit, ("passages", number, "image"), how, REMEDY)
         cut = self._cut(head, end, block)
         return replace(cut, row=replace(cut.row, image=image))
 
@@ -92,18 +101,18 @@ class SeeingPlanner(WrittenPlanner):
             size += image.nbytes if found[keys[n]] is image else 0
             if size > MOST_BYTES:  # leaving the loop cancels what is not being decoded yet
                 raise InvalidRequest(
-                    f"passages.{n}.image: up to here the tiles of the images take more than {MOST_BYTES >> 20} MiB; "
+                    f"up to here the tiles of the images take more than {MOST_BYTES >> 20} MiB; "
                     "send the passages in several requests",
-                    detail={"passage": n},
+                    at=("passages", n, "image"),
                 )
         return {n: found[key] for n, key in keys.items()}
 
     def _tiles(self, number: int, image: object) -> Pixels:
         """Raises what is wrong with a passage's image, by the field's path."""
-        where, detail = f"passages.{number}.image", {"passage": number}
-        decoded = decode(image, where, detail)
+        at = ("passages", number, "image")
+        decoded = decode(image, at, self._limits)
         try:
             return tiles(decoded, self._tiling)
         except MemoryError:
-            message = f"{where}: its {count(*decoded.size, self._tiling)} tiles do not fit into memory now; "
-            raise InvalidRequest(message + "send fewer images at once", detail=detail) from None
+            message = f"its {count(*decoded.size, self._tiling)} tiles do not fit into memory now; "
+            raise InvalidRequest(message + "send fewer images at once", at=at) from None

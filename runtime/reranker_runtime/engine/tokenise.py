@@ -15,10 +15,18 @@ from tokenizers.models import Unigram
 
 from reranker_runtime.artifacts.files import read_object
 from reranker_runtime.artifacts.vocabulary import SAVE_AGAIN
-from reranker_runtime.engine.rows import Row
+from reranker_runtime.engine.rows import Passage, Row
 from reranker_runtime.errors import ModelError, Reason
 
 PROBE: Final = "a"
+
+
+@dataclass(frozen=True)
+class Spans:
+    """A text and where its tokens begin, in characters."""
+
+    text: str
+    starts: Sequence[int]
 
 
 class Texts:
@@ -45,6 +53,14 @@ class Texts:
             texts = [text.lower() for text in texts]
         encoded = self._tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)
         return [self._without_specials(encoding.ids) for encoding in encoded]
+
+    def spans(self, passages: Sequence[Passage]) -> list[Spans]:
+        """Each passage's text, as the model reads it, and where its tokens begin in it."""
+        texts = [passage.text.lower() if self._lower_case else passage.text for passage in passages]
+        encoded = self._tokenizer.encode_batch(texts, add_special_tokens=False)
+        return [
+            Spans(text, [begin for begin, _ in encoding.offsets]) for text, encoding in zip(texts, encoded, strict=True)
+        ]
 
     def reserve(self, tokens: Sequence[str]) -> None:
         """Tokens that no user's text may become, whether or not tokenizer.json calls them special."""

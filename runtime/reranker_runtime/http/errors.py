@@ -1,39 +1,44 @@
-"""Every failure in NIM's shape: {"object": "error", "message", "detail", "type"}.
-
-`detail` is an object, never null: LangChain evaluates `"reqId" in detail`. DataStax reads `message`.
-"""
+"""Every failure in the shape of the API that was called; in NIM's where none was."""
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Final
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from reranker_runtime.errors import InvalidRequest, RequestError, ScoringFailed
+from reranker_runtime.errors import InvalidRequest, RequestError, ScoringFailed, Unauthenticated
+from reranker_runtime.http.dialects.dialect import Dialect
+from reranker_runtime.http.record import record
 
-ROUTES: Final = "POST /v1/ranking, GET /v1/models, /v1/health/live, /v1/health/ready, /v1/metadata and /v1/metrics"
+ROUTES: Final = (
+    "POST /v1/ranking, /v1/rerank, /v2/rerank, /rerank and /v1/score, GET /v1/models, /v1/health/live, "
+    "/v1/health/ready, /v1/metadata, /v1/metrics and, for all of them with examples, /docs"
+)
 
 CLOSED: Final = 499
 """nginx's status for a caller that hung up."""
 
 
-def body(message: str, kind: str, detail: dict[str, Any] | None = None) -> dict[str, Any]:
-    return {"object": "error", "message": message, "detail": detail or {}, "type": kind}
-
-
-def answer(error: RequestError) -> JSONResponse:
+def answer(error: RequestError, dialect: Dialect) -> JSONResponse:
     """The response that states an error."""
-    headers = {"Retry-After": str(error.retry_after)} if error.retry_after is not None else None
-    return JSONResponse(body(error.message, error.kind, error.detail), error.status, headers)
+    status, body = dialect.fault(error, dialect.words)
+    headers = {}
+    if error.retry_after is not None:
+        headers["Retry-After"] = str(error.retry_after)
+    if isinstance(error, Unauthenticated):
+        headers["WWW-Authenticate"] = "Bearer"
+    return JSONResponse(body, status, headers)
 
 
-async def on_request_error(_: Request, error: Exception) -> Response:
+async def on_request_error(request: Request, error: Exception) -> Response:
     """Ours, raised by a route."""
     if not isinstance(error, RequestError):
         raise error
-    return answer(error)
+    note = record(request)
+    note.error = error.told(note.dialect.words)
+    return answer(error, note.dialect)
 
 
 async def on_disconnect(_: Request, __: Exception) -> Response:
@@ -41,9 +46,10 @@ async def on_disconnect(_: Request, __: Exception) -> Response:
     return Response(status_code=CLOSED)
 
 
-async def on_exception(_: Request, __: Exception) -> Response:
+async def on_exception(request: Request, _: Exception) -> Response:
     """What nobody foresaw; the traceback goes to the log only."""
-    return answer(ScoringFailed("the server failed; its log has the details under this request's X-Request-Id"))
+    error = ScoringFailed("the server failed; its log has the details under this request's X-Request-Id")
+    return answer(error, record(request).dialect)
 
 
 async def on_http_exception(request: Request, error: Exception) -> Response:
@@ -56,6 +62,6 @@ async def on_http_exception(request: Request, error: Exception) -> Response:
     elif error.status_code == 405:  # noqa: PLR2004
         allowed = (error.headers or {}).get("Allow", "another method")
         message = f"{request.method} is not allowed on {request.url.path}; use {allowed}"
-    response = answer(InvalidRequest(message, status=error.status_code))
+    response = answer(InvalidRequest(message, status=error.status_code), record(request).dialect)
     response.headers.update(error.headers or {})
     return response

@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+from typing import Any, Final
+
 from fastapi import APIRouter
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import JSONResponse, PlainTextResponse, Response
 
+from reranker_runtime.http.describe import catalogue_operation
 from reranker_runtime.service import Phase, Service
+
+METRICS: Final[dict[str, Any]] = {
+    "summary": "Prometheus metrics",
+    "tags": ["health"],
+    "response_class": PlainTextResponse,
+}
 
 
 class HealthRoutes:
@@ -18,13 +27,12 @@ class HealthRoutes:
 
     def router(self) -> APIRouter:
         router = APIRouter()
-        for path, handler, summary in (
-            ("/v1/health/live", self.live, "Whether the process answers"),
-            ("/v1/health/ready", self.ready, "Whether it ranks: 503 with the reason until it does"),
-            ("/v1/metrics", self.metrics, "Prometheus metrics"),
-            ("/metrics", self.metrics, "Prometheus metrics"),
-        ):
-            router.add_api_route(path, handler, methods=["GET"], response_model=None, summary=summary)
+        for path, handler in (("/v1/health/live", self.live), ("/v1/health/ready", self.ready)):
+            router.add_api_route(path, handler, methods=["GET"], response_model=None, **catalogue_operation(path))
+        for path in ("/v1/metrics", "/metrics"):
+            router.add_api_route(
+                path, self.metrics, methods=["GET"], response_model=None, **METRICS, operation_id=path[1:]
+            )
         return router
 
     async def live(self, _: Request) -> Response:

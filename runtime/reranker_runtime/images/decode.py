@@ -9,15 +9,15 @@ from __future__ import annotations
 
 import io
 import logging
-from collections.abc import Callable, Mapping
-from typing import Any, Final, NamedTuple
+from collections.abc import Callable
+from typing import Final, NamedTuple
 
 from PIL import BmpImagePlugin, GifImagePlugin, Image, JpegImagePlugin, PngImagePlugin, TiffImagePlugin, WebPImagePlugin
 from PIL.ImageFile import ImageFile
 
-from reranker_runtime.errors import InvalidRequest
+from reranker_runtime.errors import InvalidRequest, Place
 from reranker_runtime.images import structure
-from reranker_runtime.images.limits import Unusable, check_size
+from reranker_runtime.images.limits import Limits, Unusable, check_size
 from reranker_runtime.images.payload import HOW, payload
 from reranker_runtime.images.quiet import quiet
 
@@ -56,25 +56,25 @@ _DEEP: Final = frozenset({"I", "I;16", "I;16B", "I;16L", "I;16N", "F"})
 Colours of 16 bits Pillow halves itself while it reads them."""
 
 
-def decode(image: object, where: str, detail: Mapping[str, Any] | None = None) -> Image.Image:
+def decode(image: object, at: Place = (), limits: Limits = Limits()) -> Image.Image:  # noqa: B008 - frozen
     """The first frame or page, loaded, in its own mode, without its metadata; not turned as Exif may ask, but for TIFF.
 
-    Raises `InvalidRequest` (422) and nothing else: the message starts with `where`, and carries `detail`.
+    Raises `InvalidRequest` (422) and nothing else: `at` is where the image stood in the request.
     """
     try:
-        return _open(payload(image))
+        return _open(payload(image, limits.bytes), limits.pixels)
     except Unusable as error:
-        message = f"{where}: {error}"
-    raise InvalidRequest(message, detail=dict(detail or {}))
+        message = str(error)
+    raise InvalidRequest(message, at=at)
 
 
-def _open(data: bytes) -> Image.Image:
+def _open(data: bytes, pixels: int) -> Image.Image:
     form = _recognise(data)
     if form.check is not None:
         form.check(data)
     try:
         with quiet():
-            return _load(form, data)
+            return _load(form, data, pixels)
     except Unusable:
         raise
     except MemoryError:
@@ -97,9 +97,9 @@ def _recognise(data: bytes) -> _Format:
     raise Unusable(f"is {known}; {readable}" if known else f"is not an image in base64; {readable}: {HOW}")
 
 
-def _load(form: _Format, data: bytes) -> Image.Image:
+def _load(form: _Format, data: bytes, pixels: int) -> Image.Image:
     image = form.opened(io.BytesIO(data))
-    check_size(*image.size)
+    check_size(*image.size, pixels)
     if any(tile[0] == "bmp_rle" for tile in image.tile):
         # Decoded pixel by pixel in Python: 30 KB that hold nothing but ends of lines keep it busy for many seconds.
         raise Unusable("is a run-length coded BMP; save it as PNG")

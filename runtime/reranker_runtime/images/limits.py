@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Final
 
 MOST_BYTES: Final = 32 * 1024 * 1024
@@ -30,14 +31,20 @@ class Unusable(Exception):  # noqa: N818 - named for what it says about the imag
     """What is wrong with an image and what to do about it; where it stood is the caller's to add."""
 
 
-def check_size(width: int, height: int) -> None:
+@dataclass(frozen=True)
+class Limits:
+    """What an operator may set lower than the bounds above."""
+
+    bytes: int = MOST_BYTES
+    pixels: int = MOST_PIXELS
+
+
+def check_size(width: int, height: int, most: int = MOST_PIXELS) -> None:
     """Before any pixel is decoded."""
     if width < 1 or height < 1:
         raise Unusable(f"has no pixels ({width} x {height}); send an image of at least 1 x 1")
-    if width * height > MOST_PIXELS:
-        raise Unusable(
-            f"is {width} x {height}, more than {MOST_PIXELS:,} pixels; scale it down, the model sees far fewer"
-        )
+    if width * height > most:
+        raise Unusable(f"is {width} x {height}, more than {most:,} pixels; scale it down, the model sees far fewer")
     if max(width, height) > MOST_STRETCH * min(width, height):
         raise Unusable(
             f"is {width} x {height}: one side is more than {MOST_STRETCH} times the other; cut it into several images"

@@ -15,7 +15,7 @@ _SCHEME: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.-]{0,20}):")
 _URL_SAFE: Final = bytes.maketrans(b"-_", b"+/")
 
 
-def payload(image: object) -> bytes:
+def payload(image: object, most: int = MOST_BYTES) -> bytes:
     """The file's bytes. Line breaks, missing padding and the URL-safe alphabet change no meaning and are accepted."""
     if not isinstance(image, str):
         raise Unusable(f"must be a string; {HOW}")
@@ -24,11 +24,11 @@ def payload(image: object) -> bytes:
         raise Unusable(f"is empty; {HOW}, or leave it out")
     scheme = _SCHEME.match(text)
     if scheme is not None and scheme[1].lower() == "data":
-        return _decode(_data_url(text))
+        return _decode(_data_url(text), most)
     if scheme is not None or text.startswith("//"):
         kind = f"{scheme[1].lower()}: URL" if scheme else "URL"
         raise Unusable(f"is a {kind}; URLs are never fetched here, so {HOW}")
-    return _decode(text)
+    return _decode(text, most)
 
 
 def _data_url(text: str) -> str:
@@ -41,7 +41,7 @@ def _data_url(text: str) -> str:
     return data
 
 
-def _decode(text: str) -> bytes:
+def _decode(text: str, most: int) -> bytes:
     try:
         digits = "".join(text.split()).encode("ascii")
     except UnicodeEncodeError:
@@ -49,8 +49,8 @@ def _decode(text: str) -> bytes:
     if b"%" in digits:  # "%2B" for "+", as a URL may have it; base64 itself has no "%"
         digits = unquote_to_bytes(digits)
     digits = digits.rstrip(b"=").translate(_URL_SAFE)
-    if len(digits) * 3 // 4 > MOST_BYTES:
-        raise Unusable(f"is larger than {MOST_BYTES:,} bytes; scale it down or compress it")
+    if len(digits) * 3 // 4 > most:
+        raise Unusable(f"is larger than {most:,} bytes; scale it down or compress it")
     if not digits:
         raise Unusable(f"is empty; {HOW}, or leave it out")
     if len(digits) % 4 == 1:

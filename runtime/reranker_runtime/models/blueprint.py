@@ -186,6 +186,12 @@ class Blueprint:
     def sees_images(self) -> bool:
         return self.design.vision is not None
 
+    @property
+    def takes_instruction(self) -> bool:
+        """Whether the prompt has a place for what ranking is for."""
+        prompt = self.design.prompt
+        return isinstance(prompt, Written) and bool(prompt.instructed or "{instruction}" in prompt.query)
+
     def effective_limit(self, asked: int | None) -> int:
         """Tokens of one sequence: what was asked for, within what the model was made for."""
         if asked is not None and asked > self.limit:

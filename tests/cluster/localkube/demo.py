@@ -97,7 +97,8 @@ def _show(url: str, model: str, progress: Progress, *, reachable: bool) -> None:
     progress("done")
     print(f"\n{table(ranked)}\n")
     when = "The same by hand:" if reachable else "The same by hand, while it runs:"
-    print(f"{when}\n\n{curl(url, model)}\n", flush=True)
+    print(f"{when}\n\n{curl(url, model)}\n")
+    print(f"{'To try it in a browser:' if reachable else 'In a browser, while it runs:'} {url}/\n", flush=True)
 
 
 def _quickstart() -> Json:

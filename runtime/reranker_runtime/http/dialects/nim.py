@@ -1,0 +1,126 @@
+"""NVIDIA NeMo Retriever Reranking NIM's /v1/ranking, leniently (NIM 1.x) and strictly (NIM 2.x)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, WithJsonSchema, model_validator
+
+from reranker_runtime.engine.rows import Ask, Truncate
+from reranker_runtime.errors import NIM_WORDS, RequestError, Words
+from reranker_runtime.http.dialects import fields
+from reranker_runtime.http.dialects.dialect import Dialect, Result, Rules
+from reranker_runtime.http.dialects.fields import MOST_INSTRUCTION, Body, Bounded
+
+
+class Query(Body):
+    """What passages are ranked by."""
+
+    text: str = Field(description="Text; a model's limit counts its tokens with each passage's.")
+
+
+class RankedPassage(fields.Document):
+    """What is ranked."""
+
+    model_config = ConfigDict(extra="ignore")
+
+
+def _text(value: object) -> object:
+    # NIM ignores what it does not know, whatever it holds.
+    return value[:MOST_INSTRUCTION] if isinstance(value, str) else None
+
+
+class RankingRequest(Body):
+    """NIM's request. The fields below `truncate` are not NIM's: clients of other APIs send them here, too."""
+
+    model: str | None = Field(None, description="A served name; null or absent is whatever is served.")
+    query: Query
+    passages: Bounded[RankedPassage]
+    truncate: Literal["NONE", "END"] | None = Field(
+        None, description="NONE, the default, refuses what is too long; END cuts the passage's end."
+    )
+    top_n: fields.Limited = None
+    top_k: fields.Limited = None
+    instruction: Annotated[
+        str | None,
+        BeforeValidator(_text),
+        WithJsonSchema({"anyOf": [{"type": "string", "maxLength": MOST_INSTRUCTION}, {"type": "null"}]}),
+    ] = Field(None, description="What ranking is for, for models that take one.")
+    max_tokens_per_doc: fields.MaxTokensPerDoc = None
+    max_chunks_per_doc: fields.MaxChunksPerDoc = None
+
+    def asks(self) -> Sequence[Ask]:
+        return [
+            Ask(
+                self.query.text,
+                fields.passages(self.passages),
+                Truncate(self.truncate or "NONE"),
+                self.instruction or "",
+                fields.chunking(self.max_tokens_per_doc, self.max_chunks_per_doc),
+            )
+        ]
+
+    def answer(self, result: Result) -> dict[str, Any]:
+        return {
+            "rankings": [
+                {"index": n, "logit": result.logits[n]} for n in result.order(fields.least(self.top_n, self.top_k))
+            ],
+            "usage": {"prompt_tokens": result.tokens, "total_tokens": result.tokens},
+        }
+
+
+class Exact(BaseModel):
+    """NIM 2.x: exactly its own fields."""
+
+    model_config = ConfigDict(protected_namespaces=())
+
+    @model_validator(mode="before")
+    @classmethod
+    def _refuse_unknown(cls, value: object) -> object:
+        return fields.refuse_unknown(cls, value)
+
+
+class StrictQuery(Query, Exact):
+    pass
+
+
+class StrictPassage(RankedPassage, Exact):
+    pass
+
+
+class StrictRequest(Exact):
+    model: str | None = None
+    query: StrictQuery
+    passages: Bounded[StrictPassage]
+    truncate: Literal["NONE", "END"] | None = None
+
+
+def read(body: bytes, rules: Rules) -> RankingRequest:
+    """The request, or an `InvalidRequest` that names the faults by their paths."""
+    return _read_strictly(body, rules) if rules.strict else RankingRequest.load(body, "passages", rules)
+
+
+def _read_strictly(body: bytes, rules: Rules) -> RankingRequest:
+    fields.check_marks(body)
+    try:
+        exact = StrictRequest.model_validate_json(body)
+    except ValidationError as error:
+        raise fields.explain(error, "passages", rules) from None
+    fields.check_number(len(exact.passages), rules, "passages")
+    return RankingRequest.model_construct(
+        model=exact.model, query=exact.query, passages=list(exact.passages), truncate=exact.truncate
+    )
+
+
+def fault(error: RequestError, words: Words) -> tuple[int, dict[str, Any]]:
+    """`detail` is an object, never null: LangChain evaluates `"reqId" in detail`. DataStax reads `message`."""
+    return error.status, {
+        "object": "error",
+        "message": error.told(words),
+        "detail": error.detail,
+        "type": error.kind,
+    }
+
+
+NIM = Dialect("nim", NIM_WORDS, read, fault)

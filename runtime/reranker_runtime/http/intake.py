@@ -1,0 +1,74 @@
+"""Bodies in: within a limit for each, a limit for all that are held at once, and a time."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from starlette.requests import Request
+
+from reranker_runtime.errors import InvalidRequest, TimedOut, Unavailable
+from reranker_runtime.metrics import Metrics
+from reranker_runtime.settings import Settings
+
+
+class Intake:
+    """Everything runs in the event loop."""
+
+    def __init__(self, settings: Settings, metrics: Metrics) -> None:
+        self._settings, self._metrics = settings, metrics
+        self._held = 0
+        metrics.held_bytes.set_function(lambda: self._held)
+
+    @asynccontextmanager
+    async def body(self, request: Request) -> AsyncIterator[bytes]:
+        """A request's body; its bytes count as held until the caller is done with what it made of them.
+
+        Raises `InvalidRequest` (413), `TimedOut` (408) and `Unavailable`.
+        """
+        parts: list[bytes] = []
+        size = 0
+        seconds = min(self._settings.body_timeout, self._settings.request_timeout)
+        try:
+            try:
+                async with asyncio.timeout(seconds):
+                    await self._receive(request, parts)
+            except TimeoutError:
+                raise TimedOut(
+                    f"the body did not arrive within {seconds:g} seconds; send it faster, "
+                    "or raise RERANKER_BODY_TIMEOUT_SECONDS (NIM_REQUEST_TIMEOUT_S bounds it, too)",
+                    status=408,
+                ) from None
+            size = sum(map(len, parts))
+            whole = [b"".join(parts)]
+            parts.clear()  # the caller shall be the only one who keeps it
+            yield whole.pop()
+        finally:
+            self._held -= size or sum(map(len, parts))
+
+    async def _receive(self, request: Request, parts: list[bytes]) -> None:
+        stated = request.headers.get("content-length", "")
+        if stated.isdecimal() and int(stated) > self._settings.max_body_bytes:
+            raise self._too_large()
+        size = 0
+        async for part in request.stream():
+            size += len(part)
+            if size > self._settings.max_body_bytes:
+                raise self._too_large()
+            if self._held + len(part) > self._settings.max_waiting_bytes:
+                self._metrics.refused.labels("waiting_bytes").inc()
+                raise Unavailable(
+                    f"{self._held} bytes of requests are waiting already, at most "
+                    f"{self._settings.max_waiting_bytes} may (RERANKER_MAX_WAITING_BYTES); try again shortly",
+                    cause="waiting_bytes",
+                )
+            self._held += len(part)
+            parts.append(part)
+
+    def _too_large(self) -> InvalidRequest:
+        return InvalidRequest(
+            f"the body is larger than {self._settings.max_body_bytes} bytes; send fewer or shorter passages, "
+            "or raise RERANKER_MAX_BODY_BYTES",
+            status=413,
+        )

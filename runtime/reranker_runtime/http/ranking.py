@@ -1,0 +1,213 @@
+"""Every ranking route: whatever the API, a body is read, its asks are ranked by the one service, and answered."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Final, TypeVar
+
+from fastapi import APIRouter
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import JSONResponse, Response
+
+from reranker_runtime.engine.queue import Times
+from reranker_runtime.engine.rows import Ask, Plan, Scores
+from reranker_runtime.errors import InvalidRequest, RequestError, brief
+from reranker_runtime.http.describe import operation
+from reranker_runtime.http.dialects.dialect import Asked, Dialect, Result, Rules
+from reranker_runtime.http.dialects.nim import NIM
+from reranker_runtime.http.dialects.rerank import RERANK
+from reranker_runtime.http.dialects.score import SCORE
+from reranker_runtime.http.dialects.tei import TEI, is_tei
+from reranker_runtime.http.intake import Intake
+from reranker_runtime.http.quota import Quota
+from reranker_runtime.http.record import Record, record
+from reranker_runtime.service import Service
+
+Value = TypeVar("Value")
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Door:
+    """A path, and what is spoken there."""
+
+    path: str
+    dialect: Dialect
+    told: bool = True
+    """Whether the OpenAPI description has it: spellings that only some clients use would drown the others."""
+
+
+DOORS: Final = (
+    Door("/v1/ranking", NIM),
+    Door("/v1/rerank", RERANK),
+    Door("/v2/rerank", RERANK),
+    Door("/rerank", RERANK),
+    Door("/v1/score", SCORE),
+    Door("/score", SCORE, told=False),
+    # From bases that end in /v1 already.
+    Door("/v1/v1/ranking", NIM, told=False),
+    Door("/v1/v1/rerank", RERANK, told=False),
+    Door("/v1/v2/rerank", RERANK, told=False),
+    # LiteLLM and NVIDIA's hosted API put the model into the path; RAGFlow adds it to any base.
+    Door("/v1/retrieval/{model:path}/reranking", NIM),
+    Door("/{base:path}/reranking", NIM, told=False),
+    Door("/reranking", NIM, told=False),
+)
+MIXED: Final = "/rerank"
+"""Where TEI's clients come, too."""
+ANONYMOUS: Final = "anonymous"
+"""All who come without a key, where RERANKER_PUBLIC_PATHS lets them rank."""
+AT_ONCE: Final = 8
+"""Rankings of one request that are in the queue together: parts of a large one, or queries with a document each."""
+
+
+def dialect_at(path: str) -> Dialect:
+    """What is spoken at a path; NIM's language where nothing is."""
+    return next((door.dialect for door in DOORS if door.path == path), NIM)
+
+
+class RankingRoutes:
+    """Handlers over one service."""
+
+    def __init__(self, service: Service, quota: Quota | None = None) -> None:
+        self._service, self._quota = service, quota
+        settings = service.settings
+        self._rules = Rules(settings.strict_json, settings.max_passages, settings.split_large_requests)
+        self._intake = Intake(settings, service.metrics)
+        self._names = {_fold(name): name for name in settings.names}
+
+    def router(self) -> APIRouter:
+        router = APIRouter()
+        for door in DOORS:
+            router.add_api_route(
+                door.path,
+                self._handler(door),
+                methods=["POST"],
+                response_model=None,
+                include_in_schema=door.told,
+                **operation(door.path, door.dialect) if door.told else {},
+            )
+        return router
+
+    def _handler(self, door: Door) -> Callable[[Request], Awaitable[Response]]:
+        async def rank(request: Request) -> Response:
+            return await self._rank(request, door.dialect)
+
+        return rank
+
+    async def _rank(self, request: Request, dialect: Dialect) -> Response:
+        note = record(request)
+        note.dialect = dialect
+        self._service.check_ready()  # before the body: what will be refused need not be sent
+        if self._quota is not None:
+            self._quota.check(note.client or ANONYMOUS)
+        async with self._intake.body(request) as body:
+            note.received = time.monotonic()
+            if request.scope["path"] == MIXED and is_tei(body):
+                dialect = note.dialect = TEI
+            # In the event loop: parsing holds the interpreter's lock from end to end, a thread would free nobody.
+            asked = dialect.read(body, self._rules)
+            del body
+            self._log_texts(asked)
+            asks = asked.asks()
+            note.model = self._model(asked.model)
+            note.parsed = time.monotonic()
+            scores = await _unless_left(request, self._score(asks, note))
+            return self._answer(asked, scores, note)
+
+    def _log_texts(self, asked: Asked) -> None:
+        if self._service.settings.log_texts:
+            for ask in asked.asks():
+                log.debug("query %r, passages %r", ask.query, [passage.text for passage in ask.passages])
+
+    def _model(self, asked: str | None) -> str:
+        served = self._service.settings.names
+        name = served[0] if not asked else self._names.get(_fold(asked))
+        if name is None:
+            raise InvalidRequest(
+                f"model {brief(str(asked))!r} is not served here; served: {', '.join(served)}. Leave model out to use it",
+                status=404,
+                detail={"served": list(served)},
+            )
+        return name
+
+    def _answer(self, asked: Asked, scores: Sequence[Scores], note: Record) -> Response:
+        plans = [each.plan for each in scores]
+        note.passages = sum(plan.passages for plan in plans)
+        note.tokens = sum(plan.tokens for plan in plans)
+        note.truncated = sum(plan.truncated for plan in plans)
+        emptied = sum(plan.emptied for plan in plans)
+        logits = [logit for each in scores for logit in each.logits]
+        result = Result(logits, note.tokens, note.model, note.identity)
+        headers = {"X-Reranker-Truncated": str(emptied)} if emptied else None
+        return JSONResponse(asked.answer(result), headers=headers)
+
+    async def _score(self, asks: Sequence[Ask], note: Record) -> list[Scores]:
+        """Scores of each ask, in parts of what one ranking may hold; the first failure ends them all."""
+        most = self._rules.most
+        parts = [
+            replace(ask, passages=ask.passages[begin : begin + most])
+            for ask in asks
+            for begin in range(0, len(ask.passages), most)
+        ]
+        if len(parts) == 1:
+            return [await self._score_one(parts[0], 0, note)]
+        slots = asyncio.Semaphore(AT_ONCE)
+
+        async def in_turn(part: Ask, before: int) -> Scores:
+            async with slots:
+                return await self._score_one(part, before, note)
+
+        tasks = []
+        before = 0
+        for part in parts:
+            tasks.append(asyncio.ensure_future(in_turn(part, before)))
+            before += len(part.passages)
+        try:
+            return await asyncio.gather(*tasks)
+        finally:
+            for task in tasks:
+                task.cancel()
+
+    async def _score_one(self, ask: Ask, before: int, note: Record) -> Scores:
+        times = Times()
+        note.rankings.append(times)
+
+        def charge(plan: Plan) -> None:
+            if self._quota is not None:
+                self._quota.take(note.client or ANONYMOUS, plan.tokens)
+
+        try:
+            return await self._service.rank(ask, times, charge)
+        except RequestError as error:
+            raise error.behind(before) from None
+
+
+async def _unless_left(request: Request, work: Awaitable[Value]) -> Value:
+    """What the work comes to, unless the caller hangs up first: then it is given up, and `ClientDisconnect` raised."""
+    working = asyncio.ensure_future(work)
+    leaving = asyncio.ensure_future(_left(request))
+    try:
+        await asyncio.wait((working, leaving), return_when=asyncio.FIRST_COMPLETED)
+        if not working.done():
+            raise ClientDisconnect
+        return working.result()
+    finally:
+        working.cancel()
+        leaving.cancel()
+
+
+async def _left(request: Request) -> None:
+    """Returns when the caller hangs up; the body has been read, so nothing else can arrive."""
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+
+
+def _fold(name: str) -> str:
+    # LiteLLM rewrites my_org/my_model to my.org/my.model.
+    return name.replace("_", ".")

@@ -1,0 +1,190 @@
+"""Print docs/operations.md with its tables made anew from the code: every metric, every setting, none forgotten.
+
+python scripts/operations_page.py           what the page should be
+python scripts/operations_page.py --write   and makes it so
+
+The prose is edited in the page itself; what stands between the marks is not.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Mapping, Sequence
+from enum import Enum
+from pathlib import Path
+from typing import Any, Final
+
+from annotated_types import Ge, Gt, Le
+from prometheus_client.metrics import MetricWrapperBase
+from pydantic.fields import FieldInfo
+
+from reranker_runtime.metrics import Metrics
+from reranker_runtime.settings import Env, Settings
+
+PAGE: Final = Path(__file__).parents[1] / "docs/operations.md"
+MARKED: Final = re.compile(r"(?<=<!-- made: (\w{7}) -->\n).*?(?=<!-- end -->)", re.DOTALL)
+
+ADVICE: Final = {
+    "reranker_ready": "0 for longer than a model takes to load: `/v1/health/ready` says why",
+    "reranker_build_info": "join it to others by `instance`; several versions for long: a rollout is stuck",
+    "reranker_requests_total": "rates of answers and of errors; see [statuses](#statuses)",
+    "reranker_request_seconds": "what callers wait, slow bodies included; look at the stages below for where",
+    "reranker_refused_total": "by `cause`, see [overload](#overload)",
+    "reranker_running_requests": "the load; the running ones are finished at a stop",
+    "reranker_request_bytes": "near `RERANKER_MAX_WAITING_BYTES`: callers send much at once, or slowly",
+    "reranker_passages_total": "the rate is the work asked for; by requests: passages of one",
+    "reranker_request_passages": "near `RERANKER_MAX_PASSAGES`: raise it, or let large requests be split",
+    "reranker_tokens_total": "by passages: how long they are; the rate against `reranker_tokens_per_second`: how busy",
+    "reranker_truncated_passages_total": "many: passages are longer than the model reads; chunk them, or ask for chunks",
+    "reranker_emptied_passages_total": "any: queries as long as the limit; their ranking means nothing",
+    "reranker_chunks_total": "by passages: what long documents cost",
+    "reranker_duplicate_passages_total": "many: whoever retrieves finds the same thing twice",
+    "reranker_prefix_tokens_saved_total": "0 for a causal model: requests of one passage share nothing",
+    "reranker_queue_requests": "grows: more is asked for than is scored; add replicas",
+    "reranker_queue_tokens": "the same in tokens, which is what scoring costs",
+    "reranker_estimated_wait_seconds": "scale by this: it is what the next caller would wait, before anybody is refused",
+    "reranker_queue_seconds": "long beside short scoring: too few replicas",
+    "reranker_tokens_per_second": "falls: the CPU is shared or throttled, or the GPU is",
+    "reranker_tokenise_seconds": "long beside short scoring: raise `NIM_NUM_TOKENIZERS`, give more CPU",
+    "reranker_score_seconds": "the model's own time; batches of others count, too",
+    "reranker_batch_seconds": "near a request's time limit: lower `RERANKER_BATCH_TOKENS`",
+    "reranker_batch_rows": "1 all the time: requests come singly, and a larger budget gains nothing",
+    "reranker_batch_tokens": "near the budget: the device is used well",
+    "reranker_batch_fill_ratio": "near 1 under load is good; low is idleness, or many short requests",
+    "reranker_device_memory_bytes": "whoever uses it; near the device's own: another process is on it",
+    "reranker_connections": "near `RERANKER_MAX_CONNECTIONS`: callers should keep fewer, or raise it",
+    "reranker_dropped_connections_total": "by `cause`, see [connections](#connections)",
+    "reranker_reload_failures_total": "any: the log says which file and why; the old keys or certificate stay in force",
+}
+"""What to make of each metric, in the order of the page."""
+
+GROUPS: Final[dict[str, tuple[str, ...]]] = {
+    "Limits": (
+        "max_passages",
+        "split_large_requests",
+        "max_body_bytes",
+        "max_waiting_bytes",
+        "max_image_bytes",
+        "max_image_pixels",
+        "max_tokens",
+        "max_queue",
+        "max_queue_tokens",
+        "max_connections",
+        "tokens_per_minute",
+    ),
+    "Times": (
+        "header_timeout",
+        "body_timeout",
+        "max_queue_seconds",
+        "request_timeout",
+        "keep_alive",
+        "grace",
+    ),
+    "Access": (
+        "host",
+        "port",
+        "internal_port",
+        "tls_cert",
+        "tls_key",
+        "tls_client_ca",
+        "api_keys_file",
+        "api_keys_dir",
+        "public_paths",
+        "playground",
+    ),
+    "Model and computing": (
+        "model_path",
+        "served_names",
+        "model_name",
+        "model_digest",
+        "instruction",
+        "strict_json",
+        "device",
+        "precision",
+        "batch_tokens",
+        "max_rows",
+        "workers",
+        "tokenizers",
+    ),
+    "Telling": ("log_level", "json_logs", "log_texts", "otel", "revision"),
+}
+
+
+def table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [heads, ["---"] * len(heads), *rows]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def check(what: str, here: Mapping[str, object] | set[str], there: set[str]) -> None:
+    """Ends the process where the page would forget something, or tell of what there is not."""
+    for name in sorted(there - set(here)):
+        sys.exit(f"{what} {name} is not in {__file__}: say there what to make of it")
+    for name in sorted(set(here) - there):
+        sys.exit(f"{what} {name} of {__file__} does not exist any more: take it out")
+
+
+def metrics() -> str:
+    rows = {}
+    for metric in vars(Metrics()).values():
+        if isinstance(metric, MetricWrapperBase):
+            (family,) = metric.describe()
+            name = family.name + "_total" * (family.type == "counter")
+            labels = ", ".join(f"`{label}`" for label in metric._labelnames)  # noqa: SLF001 - asked for nowhere else
+            rows[name] = [f"`{name}`", family.type, labels, family.documentation, ADVICE.get(name, "")]
+    check("metric", ADVICE, set(rows))
+    return table(["metric", "type", "labels", "meaning", "what to make of it"], [rows[name] for name in ADVICE])
+
+
+def settings() -> str:
+    fields = Settings.model_fields
+    check("setting", {name for names in GROUPS.values() for name in names}, set(fields))
+    heads = ["variable", "default", "allowed", "meaning"]
+    return "\n".join(
+        f"### {group}\n\n{table(heads, [setting(fields[name]) for name in names])}" for group, names in GROUPS.items()
+    )
+
+
+def setting(field: FieldInfo) -> list[str]:
+    variables = next(item.names for item in field.metadata if isinstance(item, Env))
+    names = dict.fromkeys(name.partition("#")[0] for name in variables)
+    return [", ".join(f"`{name}`" for name in names), default(field.default), allowed(field), field.description or ""]
+
+
+def default(value: Any) -> str:
+    if value is None or value == "" or value == ():
+        return ""
+    if isinstance(value, bool):
+        return str(value).lower()
+    return str(value.value) if isinstance(value, Enum) else f"{value:,}" if isinstance(value, int) else f"{value}"
+
+
+def allowed(field: FieldInfo) -> str:
+    """The bounds of a number."""
+    marks = {
+        kind: f"{value:,}"
+        for item in field.metadata
+        for kind, value in (
+            (Ge, getattr(item, "ge", None)),
+            (Gt, getattr(item, "gt", None)),
+            (Le, getattr(item, "le", None)),
+        )
+        if value is not None
+    }
+    if Ge in marks and Le in marks:
+        return f"{marks[Ge]} to {marks[Le]}"
+    return f"{marks[Ge]} or more" if Ge in marks else f"above {marks[Gt]}" if Gt in marks else ""
+
+
+def made(page: str) -> str:
+    """The page with its tables as the code has them now."""
+    tables = {"metrics": metrics(), "setting": settings()}
+    return MARKED.sub(lambda found: "\n" + tables[found[1]] + "\n", page)
+
+
+if __name__ == "__main__":
+    text = made(PAGE.read_text("utf-8"))
+    if "--write" in sys.argv[1:]:
+        PAGE.write_text(text, "utf-8")
+    else:
+        print(text, end="")
