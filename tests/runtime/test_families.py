@@ -130,6 +130,22 @@ def assert_close(got: Sequence[float], want: Sequence[float], tolerance: float) 
             assert got[better] > got[worse]
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_a_text_of_a_book_is_read_only_as_far_as_the_limit_and_cut_as_the_whole_is(name: str, engine: Engines) -> None:
+    served = engine(name)
+    book, spaces = zoo.words(40_000), "waaa" + " " * 300_000 + "wabc"
+    texts = [book, book[:3000], f"{book} end", book.replace(" ", "")[:200_000], spaces]
+    read = served.scorer._planner.texts
+    for text in texts:
+        assert read.ids([text], 100)[0][:100] == read.ids([text])[0][:100]
+    assert len(read.ids([book], 100)[0]) < 2000
+    plan = served.plan(QUERY, texts)
+    assert plan.places[0] == plan.places[1] == plan.places[2], "cut to the same tokens"
+    assert plan.truncated >= 3
+    with pytest.raises(InputTooLong):
+        served.plan(QUERY, [book], Truncate.NONE)
+
+
 @pytest.mark.parametrize("name", [name for name in NAMES if zoo.FAMILIES[name].instructed])
 def test_an_instruction_is_read_as_the_reference_reads_it(name: str, engine: Engines, wanted: Wanted) -> None:
     served = engine(name)

@@ -96,10 +96,11 @@ class PairPlanner:
         self.texts, self._template, self._room = texts, template, _room(template.specials, limit)
 
     def space(self, query: str, _: str = "") -> int:
-        return self._room - len(self.texts.ids([query])[0])
+        return self._room - len(self.texts.ids([query], self._room)[0])
 
     def plan(self, query: str, passages: Sequence[Passage], truncate: Truncate, _: str = "") -> Plan:
-        head, *tails = self.texts.ids([query, *(passage.text for passage in passages)])
+        counted = truncate is Truncate.NONE
+        head, *tails = self.texts.ids([query, *(passage.text for passage in passages)], self._room, counted=counted)
         over = [len(head) + len(tail) - self._room for tail in tails]
         if truncate is Truncate.NONE and max(over) > 0:
             raise _too_long(over, self.limit, "with the query")
@@ -127,7 +128,7 @@ class SinglePlanner:
 
     def plan(self, query: str, passages: Sequence[Passage], truncate: Truncate, _: str = "") -> Plan:
         texts = [self._prompt.query + query, *(self._prompt.passage + passage.text for passage in passages)]
-        encoded = self.texts.ids(texts)
+        encoded = self.texts.ids(texts, self._room, counted=truncate is Truncate.NONE)
         over = [len(ids) - self._room for ids in encoded]
         if truncate is Truncate.NONE and max(over) > 0:
             if over[0] > 0:
@@ -182,20 +183,22 @@ class WrittenPlanner:
         return head.format(query=query, instruction=given or self._prompt.instruction)
 
     def space(self, query: str, instruction: str = "") -> int:
-        head, frame = self.texts.ids([self._query_text(query, instruction), self._prompt.passage.format(passage="")])
+        parts = [self._query_text(query, instruction), self._prompt.passage.format(passage="")]
+        head, frame = self.texts.ids(parts, self._room)
         return self._room - min(len(head), self._most) - len(frame)
 
     def plan(self, query: str, passages: Sequence[Passage], truncate: Truncate, instruction: str = "") -> Plan:
-        head, ends = self._parts(self._query_text(query, instruction), passages)
+        head, ends = self._parts(self._query_text(query, instruction), passages, truncate)
         return self._planned([self._cut(head, end) for end in ends], truncate)
 
-    def _parts(self, text: str, passages: Sequence[Passage]) -> tuple[list[int], list[list[int]]]:
+    def _parts(self, text: str, passages: Sequence[Passage], truncate: Truncate) -> tuple[list[int], list[list[int]]]:
         """Tokens of the query's part, and those of each passage's."""
+        counted = truncate is Truncate.NONE
         tails = [self._prompt.passage.format(passage=passage.text) for passage in passages]
         if self._apart:
-            head, *ends = self.texts.ids([text, *tails])
+            head, *ends = self.texts.ids([text, *tails], self._room, counted=counted)
         else:
-            head, *wholes = self.texts.ids([text, *(text + tail for tail in tails)])
+            head, *wholes = self.texts.ids([text, *(text + tail for tail in tails)], self._room, counted=counted)
             # What whole prompts have in common stands for the query: a token may cross its end.
             head = head[: _common([head, *wholes])]
             ends = [whole[len(head) :] for whole in wholes]

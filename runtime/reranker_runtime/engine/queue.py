@@ -23,6 +23,8 @@ if TYPE_CHECKING:  # torch is behind this; the HTTP side must be importable with
     from reranker_runtime.engine.scorer import Scorer
 
 
+LONG: Final = 2_000_000
+"""Characters of a request that take about a second to tokenise."""
 IMAGE_BYTES: Final = 4 << 30
 """Of images that wait as pixels; one request alone may have as many as its planner allows."""
 
@@ -49,6 +51,7 @@ class Queue:
         self._scorer, self._pool, self._settings, self._metrics = scorer, pool, settings, metrics
         self._loop = asyncio.get_running_loop()
         self._tokenizers = ThreadPoolExecutor(settings.tokenizers, thread_name_prefix="tokenise")
+        self._long_texts = ThreadPoolExecutor(1, thread_name_prefix="tokenise-long")
         self._tokenising = 0
         self._closed = False
         self._jobs: set[Job] = set()
@@ -93,7 +96,9 @@ class Queue:
         self._tokenising += 1
         try:
             async with asyncio.timeout_at(latest):
-                plan = await self._loop.run_in_executor(self._tokenizers, self._scorer.plan, ask)
+                # Texts that take seconds have a thread of their own: two such requests would be in everybody's way.
+                threads = self._tokenizers if ask.letters < LONG else self._long_texts
+                plan = await self._loop.run_in_executor(threads, self._scorer.plan, ask)
         except TimeoutError:
             raise self._waited_too_long() from None
         finally:

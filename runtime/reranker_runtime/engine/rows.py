@@ -55,6 +55,11 @@ class Ask:
     """What ranking is for; empty is what the settings say, or the model's own."""
     chunking: Chunking | None = None
 
+    @property
+    def letters(self) -> int:
+        """Characters of all texts."""
+        return len(self.query) + sum(len(passage.text) for passage in self.passages)
+
 
 @dataclass(frozen=True, slots=True)
 class Row:

@@ -68,10 +68,10 @@ class SeeingPlanner(WrittenPlanner):
         cuts: dict[int, Cut] = {}
         plain = [n for n in range(len(passages)) if n not in images]
         if plain:
-            head, ends = self._parts(text, [passages[n] for n in plain])
+            head, ends = self._parts(text, [passages[n] for n in plain], truncate)
             cuts |= {n: self._cut(head, end) for n, end in zip(plain, ends, strict=True)}
         if images:
-            head, ends = self._parts(BETWEEN + text, [passages[n] for n in images])
+            head, ends = self._parts(BETWEEN + text, [passages[n] for n in images], truncate)
             for (n, image), end in zip(images.items(), ends, strict=True):
                 cuts[n] = self._cut_behind(image, head, end, n)
         return self._planned([cuts[n] for n in range(len(passages))], truncate)

@@ -19,6 +19,12 @@ from reranker_runtime.engine.rows import Passage, Row
 from reranker_runtime.errors import ModelError, Reason
 
 PROBE: Final = "a"
+LETTERS: Final = 16
+"""Characters that a token has at most, in nearly all texts."""
+MARGIN: Final = 64
+"""Tokens beyond those that matter: where a text was cut off, they may be others."""
+COUNTED: Final = 1_000_000
+"""Characters of a text whose tokens are counted to tell by how much it is too long."""
 
 
 @dataclass(frozen=True)
@@ -47,8 +53,22 @@ class Texts:
         self._specials = frozenset(number for number, token in added.items() if token.special)
         self._unknown = self._unknown_id()
 
-    def ids(self, texts: Sequence[str]) -> list[list[int]]:
-        """Token ids of each text alone, without special tokens."""
+    def ids(self, texts: Sequence[str], most: int | None = None, *, counted: bool = False) -> list[list[int]]:
+        """Token ids of each text alone, without special tokens.
+
+        Where only the first `most` matter, a text far longer than those is read as far as they need, and has more than
+        `most` ids all the same; `counted` asks for all of them, of all but enormous texts.
+        """
+        reach = len(max(texts, key=len, default="")) if most is None else LETTERS * (most + MARGIN)
+        if counted:
+            reach = max(reach, COUNTED)
+        found = self._ids([text if len(text) <= reach else _beginning(text, reach) for text in texts])
+        for n, text in enumerate(texts):
+            if most is not None and len(text) > reach and len(found[n]) < most + MARGIN:
+                found[n] = self._ids([text])[0]  # spaces without end, or a vocabulary of very long words
+        return found
+
+    def _ids(self, texts: Sequence[str]) -> list[list[int]]:
         if self._lower_case:
             texts = [text.lower() for text in texts]
         encoded = self._tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)
@@ -98,6 +118,11 @@ class Texts:
         if not set(range(len(texts))) <= set(encoding.sequence_ids):
             raise ModelError(Reason.TOKENIZER_INVALID, f"{self.path} finds no token in {PROBE!r}; check its vocabulary")
         return encoding
+
+
+def _beginning(text: str, end: int) -> str:
+    space = text.rfind(" ", end - 1000, end)
+    return text[: end if space < 0 else space]
 
 
 @dataclass(frozen=True)
