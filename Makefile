@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 UV_VERSION := $(shell sed -n 's/^uv==\([^ ]*\).*/\1/p' requirements/dev.txt)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup tools requirements generate format check test test-fast demo cluster-up cluster-down bench clean
+.PHONY: help setup tools requirements generate format check test test-fast fuzz demo cluster-up cluster-down bench clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 22
@@ -32,14 +32,18 @@ tools: ## what pip cannot install: Chromium, for the browser tests (apt-get, as 
 	  $$root apt-get update -qq && $$root env DEBIAN_FRONTEND=noninteractive \
 	    apt-get install -y -qq --no-install-recommends chromium fonts-liberation >/dev/null
 
-requirements: ## recompile the pinned requirement files from pyproject.toml
+requirements: ## recompile the pinned requirement files, those of the rerank clients in the tests too
 	@for extra in operator runtime dev; do \
 	  $(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
 	    --extra $$extra --output-file requirements/$$extra.txt pyproject.toml; done
+	@for group in tests/runtime/clients/requirements/*.in; do \
+	  $(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
+	    --output-file $${group%.in}.txt $$group; done
 
-generate: setup ## everything that is made from code: the CRD, docs/models.md, the golden files
+generate: setup ## everything that is made from code: the CRD, pages of docs/, the golden files
 	@$(BIN)/reranker-operator crd --output crds
 	@$(BIN)/python scripts/models_page.py >docs/models.md
+	@$(BIN)/python scripts/operations_page.py --write
 	@$(BIN)/python -m pytest -q tests/golden --update-golden
 
 format: setup ## put the code into its one format
@@ -54,6 +58,8 @@ check: setup ## ruff, mypy strict, import-linter, generated files up to date
 	  || { echo "check: crds/ does not match the API types; run: make generate"; exit 1; }
 	@$(BIN)/python scripts/models_page.py | diff -u docs/models.md - \
 	  || { echo "check: docs/models.md does not match the runtime's registry; run: make generate"; exit 1; }
+	@$(BIN)/python scripts/operations_page.py | diff -u docs/operations.md - \
+	  || { echo "check: docs/operations.md does not match the metrics or settings; run: make generate"; exit 1; }
 
 # What a summary of a thousand tests would bury; where CI=true the browser tests have failed already.
 UNTESTED := command -v "$${CHROMIUM:-chromium}" >/dev/null || \
@@ -69,6 +75,10 @@ test: setup ## every tier: unit, golden, runtime with its pages in a browser, cl
 
 test-fast: setup ## the tiers that need no cluster, in about a minute
 	@$(BIN)/python -m pytest tests/unit tests/golden tests/runtime $(PYTEST_ARGS); status=$$?; $(UNTESTED); exit $$status
+
+MINUTES ?= 5
+fuzz: setup ## look for inputs that break the server, for MINUTES=5 in all
+	@FUZZ_MINUTES=$(MINUTES) $(BIN)/python -m pytest tests/runtime/fuzz --log-cli-level=INFO $(PYTEST_ARGS)
 
 demo: setup ## from nothing to ranked passages on a real control plane (DEMO_KEEP=1 leaves it running)
 	@$(LOCALKUBE) demo

@@ -11,11 +11,9 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Mapping, Sequence
-from enum import Enum
 from pathlib import Path
 from typing import Any, Final
 
-from annotated_types import Ge, Gt, Le
 from prometheus_client.metrics import MetricWrapperBase
 from pydantic.fields import FieldInfo
 
@@ -23,7 +21,10 @@ from reranker_runtime.metrics import Metrics
 from reranker_runtime.settings import Env, Settings
 
 PAGE: Final = Path(__file__).parents[1] / "docs/operations.md"
-MARKED: Final = re.compile(r"(?<=<!-- made: (\w{7}) -->\n).*?(?=<!-- end -->)", re.DOTALL)
+MARKED: Final = re.compile(r"(<!-- begin (\w+) -->\n).*?(<!-- end \2 -->)", re.DOTALL)
+
+MOST_PORT: Final = 65535
+"""Numbers above this one are read more easily in groups of three."""
 
 ADVICE: Final = {
     "reranker_ready": "0 for longer than a model takes to load: `/v1/health/ready` says why",
@@ -36,14 +37,14 @@ ADVICE: Final = {
     "reranker_passages_total": "the rate is the work asked for; by requests: passages of one",
     "reranker_request_passages": "near `RERANKER_MAX_PASSAGES`: raise it, or let large requests be split",
     "reranker_tokens_total": "by passages: how long they are; the rate against `reranker_tokens_per_second`: how busy",
-    "reranker_truncated_passages_total": "many: passages are longer than the model reads; chunk them, or ask for chunks",
+    "reranker_truncated_passages_total": "many: longer than the model reads; send shorter ones, or ask for chunks",
     "reranker_emptied_passages_total": "any: queries as long as the limit; their ranking means nothing",
     "reranker_chunks_total": "by passages: what long documents cost",
     "reranker_duplicate_passages_total": "many: whoever retrieves finds the same thing twice",
     "reranker_prefix_tokens_saved_total": "0 for a causal model: requests of one passage share nothing",
     "reranker_queue_requests": "grows: more is asked for than is scored; add replicas",
     "reranker_queue_tokens": "the same in tokens, which is what scoring costs",
-    "reranker_estimated_wait_seconds": "scale by this: it is what the next caller would wait, before anybody is refused",
+    "reranker_estimated_wait_seconds": "scale by this: it rises before anybody is refused",
     "reranker_queue_seconds": "long beside short scoring: too few replicas",
     "reranker_tokens_per_second": "falls: the CPU is shared or throttled, or the GPU is",
     "reranker_tokenise_seconds": "long beside short scoring: raise `NIM_NUM_TOKENIZERS`, give more CPU",
@@ -152,34 +153,37 @@ def setting(field: FieldInfo) -> list[str]:
 
 
 def default(value: Any) -> str:
-    if value is None or value == "" or value == ():
+    if value in (None, "", ()):
         return ""
     if isinstance(value, bool):
         return str(value).lower()
-    return str(value.value) if isinstance(value, Enum) else f"{value:,}" if isinstance(value, int) else f"{value}"
+    return number(value) if isinstance(value, int | float) else str(value)
+
+
+def number(value: float) -> str:
+    return f"{value:,}" if value > MOST_PORT else f"{value:g}"
 
 
 def allowed(field: FieldInfo) -> str:
     """The bounds of a number."""
-    marks = {
-        kind: f"{value:,}"
+    bounds = {
+        bound: number(getattr(item, bound))
         for item in field.metadata
-        for kind, value in (
-            (Ge, getattr(item, "ge", None)),
-            (Gt, getattr(item, "gt", None)),
-            (Le, getattr(item, "le", None)),
-        )
-        if value is not None
+        for bound in ("ge", "gt", "le")
+        if hasattr(item, bound)
     }
-    if Ge in marks and Le in marks:
-        return f"{marks[Ge]} to {marks[Le]}"
-    return f"{marks[Ge]} or more" if Ge in marks else f"above {marks[Gt]}" if Gt in marks else ""
+    if "ge" in bounds:
+        return f"{bounds['ge']} to {bounds['le']}" if "le" in bounds else f"{bounds['ge']} or more"
+    return f"above {bounds['gt']}" if "gt" in bounds else ""
 
 
 def made(page: str) -> str:
     """The page with its tables as the code has them now."""
-    tables = {"metrics": metrics(), "setting": settings()}
-    return MARKED.sub(lambda found: "\n" + tables[found[1]] + "\n", page)
+    tables = {"metrics": metrics(), "settings": settings()}
+    text, count = MARKED.subn(lambda found: f"{found[1]}\n{tables[found[2]]}\n{found[3]}", page)
+    if count != len(tables):
+        sys.exit(f"{PAGE} has {count} pairs of marks <!-- begin ... -->, <!-- end ... -->, not {len(tables)}")
+    return text
 
 
 if __name__ == "__main__":

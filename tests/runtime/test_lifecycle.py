@@ -7,7 +7,6 @@ import json
 import os
 import signal
 import socket
-import ssl
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -123,15 +122,6 @@ def test_wrong_settings_end_the_process_with_one_line(run: Any, models: Any) -> 
         assert ended.returncode == 2, ended.stderr
         assert len(ended.stderr.splitlines()) == 1
         assert said in ended.stderr
-
-
-def test_tls_is_for_the_api_port(models: Any, start: Any, certificate: Any) -> None:
-    cert, key = certificate
-    server = start(models.bert, NIM_TLS_CERT_PATH=cert, NIM_TLS_KEY_PATH=key)
-    context = ssl.create_default_context(cafile=cert)
-    server.wait(lambda: httpx.get(f"{server.internal}/v1/health/live").status_code == 200, "live")
-    over_tls = httpx.get(f"https://localhost:{server.port}/v1/health/live", verify=context)
-    assert over_tls.json()["status"] == "live"
 
 
 def test_a_port_in_use_is_named(run: Any, bert: Any) -> None:

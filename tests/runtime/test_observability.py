@@ -8,7 +8,9 @@ import re
 import socket
 import subprocess
 import sys
+import uuid
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -311,11 +313,22 @@ def test_the_pages_alerts_ask_for_what_there_is() -> None:
 
 def lines(server: Any, do: Callable[[], object]) -> list[str]:
     """What was logged meanwhile; by every notion of a line the same."""
-    begin = len(server.log)
+    begin = mark(server)
     do()
-    said = server.log[begin:]
+    end = mark(server)
+    said = server.log[begin : server.log.rindex("\n", 0, end - 1) + 1]
     assert said.splitlines() == said.split("\n")[:-1]
     return list(said.splitlines())
+
+
+def mark(server: Any) -> int:
+    """Where the log stands, now that everything is in it: a line is written after its answer."""
+    identity = uuid.uuid4().hex
+    server.http.get("/mark", headers={"X-Request-Id": identity})
+    server.wait(lambda: re.search(f"{identity}.*\n", server.log) is not None, f"logged {identity}")
+    found = re.search(f"{identity}.*\n", server.log)
+    assert found is not None
+    return found.end()
 
 
 def test_one_line_of_json_for_each_request(watched: Any, words: Callable[[int], str]) -> None:
@@ -353,7 +366,7 @@ def test_one_line_of_text_for_each_request(debugged: Any) -> None:
     def ask() -> None:
         debugged.http.get("/v1/models", headers={"X-Request-Id": "mine"})
         debugged.http.post("/v1/ranking", content=b"{")
-        debugged.http.get("/v1/health/live", headers={"X-Request-Id": "probe"})
+        debugged.http.get("/v1/health/live", headers={"X-Request-Id": 'a"=b\\'})
 
     listed, refused, probe = lines(debugged, ask)
     at = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z"
@@ -362,7 +375,9 @@ def test_one_line_of_text_for_each_request(debugged: Any) -> None:
         at + r' info    POST /v1/ranking status=400 ms=[\d.]+ error="the body is not JSON: [^"]+" request_id=\w{32}',
         refused,
     )
-    assert re.fullmatch(at + r" debug   GET /v1/health/live status=200 ms=[\d.]+ request_id=probe", probe)
+    found = re.fullmatch(at + r" debug   GET /v1/health/live status=200 ms=[\d.]+ (.*)", probe)
+    assert found is not None
+    assert found.group(1) == r'request_id="a\"=b\\"'
 
 
 @pytest.mark.parametrize("junk", ["", "two words", "x" * 129, "caf\u00e9", "tab\there", "\u0085"])
@@ -393,10 +408,9 @@ def test_texts_are_logged_only_where_that_was_asked_for(watched: Any, debugged: 
         server.http.post(f"/nowhere?{argument}=1", content=body, headers={"X-Secret": header, "Cookie": header})
         server.http.post("/v1/ranking", content=f'{{"query": {{"text": "{query}"}}, {body}'.encode())
 
-    ask(bert)  # debug without the switch
-    assert "secret" not in bert.log
-    ask(watched)  # the switch without debug
-    assert "secret" not in watched.log
+    for server in (bert, watched):  # debug without the switch, the switch without debug
+        assert len(lines(server, partial(ask, server))) >= 10
+        assert "secret" not in server.log
     told = lines(debugged, lambda: ask(debugged))
     shown = [line for line in told if "secret" in line]
     assert all(" debug " in line for line in shown)

@@ -140,9 +140,13 @@ def sent(server: Any, collector: Collector, identity: str) -> Any:
 
 
 def line_of(server: Any, identity: str) -> dict[str, Any]:
-    lines = [json.loads(line) for line in server.log.splitlines()]
-    (found,) = [line for line in lines if line.get("request_id") == identity]
-    return dict(found)
+    def found() -> list[dict[str, Any]]:
+        lines = [json.loads(line) for line in server.log.split("\n")[:-1]]
+        return [line for line in lines if line.get("request_id") == identity]
+
+    server.wait(lambda: bool(found()), f"logged {identity}")  # which follows the answer
+    (line,) = found()
+    return line
 
 
 def test_a_span_for_the_request_and_below_it_one_for_each_stage(traced: Any, collectors: Any) -> None:

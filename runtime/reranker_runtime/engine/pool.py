@@ -6,6 +6,7 @@ two for each GPU, so that one prepares while the other computes.
 
 from __future__ import annotations
 
+import contextvars
 import logging
 import threading
 import time
@@ -42,6 +43,8 @@ class Job:
         """When its first row was taken, by the monotonic clock."""
         self.queued = time.monotonic()
         self.answered = False
+        self.context = contextvars.copy_context()
+        """The request's: what is logged about it carries its id."""
 
 
 class Pool:
@@ -140,7 +143,8 @@ class Pool:
                 for piece in pieces:
                     self._attempt([piece], worker)
                 return
-            self.fail(pieces[0].work.owner, _known(error))
+            job = pieces[0].work.owner
+            self.fail(job, _known(error, job))
         else:
             for piece in pieces:
                 self._finish(piece.work.owner)
@@ -190,7 +194,7 @@ class Pool:
         try:
             scores = self._scorer.finish(job.plan, job.outputs)
         except Exception as error:  # noqa: BLE001 - as in _attempt: the thread lives on
-            job.future.set_exception(_known(error))
+            job.future.set_exception(_known(error, job))
         else:
             job.future.set_result(scores)
 
@@ -210,9 +214,9 @@ class Pool:
             self._rate = RATE_MEMORY * self._rate + (1 - RATE_MEMORY) * rate
 
 
-def _known(error: Exception) -> RequestError:
+def _known(error: Exception, job: Job) -> RequestError:
     """What the caller may be told; what nobody foresaw is logged in full."""
     if isinstance(error, RequestError):
         return error
-    log.error("scoring failed", exc_info=error)
+    job.context.run(log.error, "scoring failed", exc_info=error)
     return ScoringFailed(f"scoring failed ({type(error).__name__}); the server's log has the details")

@@ -32,8 +32,7 @@ same texts alike; failures are told in the shape of the API that was called.
 
 def api_app(service: Service, keys: Keys | None = None, tracing: Tracing | None = None) -> ASGIApp:
     """What users and clients call."""
-    limit = service.settings.tokens_per_minute
-    ranking = RankingRoutes(service, None if limit is None else Quota(limit))
+    ranking = RankingRoutes(service, Quota(service.settings.tokens_per_minute))
     routes = (ranking, CatalogueRoutes(service), HealthRoutes(service), PageRoutes(service))
     app = _app(*(each.router() for each in routes))
     fit(app.openapi(), service.settings)

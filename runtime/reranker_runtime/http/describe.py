@@ -90,7 +90,7 @@ FAULTS: Final[tuple[tuple[str, RequestError], ...]] = (
     ),
     (
         "No valid key, where keys are asked for",
-        Unauthenticated("a valid API key is needed: send it as 'Authorization: Bearer KEY' or as 'X-API-Key: KEY'"),
+        Unauthenticated("a valid API key is needed: send it as 'Authorization: Bearer KEY' or in X-API-Key; ..."),
     ),
     (
         "The model is not served here",
@@ -201,7 +201,9 @@ def _faults(dialects: list[Dialect], told: list[Api]) -> dict[int | str, dict[st
             status, body = dialect.fault(error, dialect.words)
             response = responses.setdefault(status, {"description": what, "content": _examples({})})
             if isinstance(error, Unavailable | RateLimited):
-                response["headers"] = {"Retry-After": {"schema": {"type": "integer", "minimum": 1}, "description": RETRY}}
+                response["headers"] = {
+                    "Retry-After": {"schema": {"type": "integer", "minimum": 1}, "description": RETRY}
+                }
             response["model"] = response["model"] | api.fault if "model" in response else api.fault
             response["content"]["application/json"]["examples"][f"{api.request.__name__} {error.status}"] = {
                 "value": body

@@ -49,7 +49,9 @@ async def on_disconnect(_: Request, __: Exception) -> Response:
 async def on_exception(request: Request, _: Exception) -> Response:
     """What nobody foresaw; the traceback goes to the log only."""
     error = ScoringFailed("the server failed; its log has the details under this request's X-Request-Id")
-    return answer(error, record(request).dialect)
+    note = record(request)
+    note.error = error.message
+    return answer(error, note.dialect)
 
 
 async def on_http_exception(request: Request, error: Exception) -> Response:

@@ -46,7 +46,7 @@ KEY: Final = re.compile(rb"[\x21-\x7e]{1,1024}")
 NAME: Final = re.compile(r"[-._a-zA-Z0-9]{1,253}")
 """What a key of a Secret may be called. Clients' names stand in logs and metrics."""
 UNAUTHENTICATED: Final = (
-    "a valid API key is needed: send it as 'Authorization: Bearer KEY' or as 'X-API-Key: KEY'; "
+    "a valid API key is needed: send it as 'Authorization: Bearer KEY' or in the header X-API-Key; "
     "whoever runs this server gives keys out"
 )
 """The same whatever is wrong: an answer that tells an unknown key from a missing one helps nobody who has one."""
@@ -110,7 +110,9 @@ class Keys:
 
     def client(self, headers: Headers) -> str | None:
         """Whose key it is, of either header; None: nobody's."""
-        scheme, _, token = headers.get("authorization", "").partition(" ")
+        scheme, _, token = headers.get("authorization", "").strip().partition(" ")
+        if not token:  # llama-index-postprocessor-tei-rerank and others send the bare key
+            scheme, token = "bearer", scheme
         bearer = self._owner(token.strip()) if scheme.lower() == "bearer" else None
         other = headers.get("x-api-key")
         named = self._owner(other.strip()) if other is not None else None

@@ -48,9 +48,13 @@ class Quota:
 
     def take(self, client: str, tokens: int) -> None:
         """Count what a request holds, even beyond what is left; raises `RateLimited` where nothing was."""
+        self.check(client)
+        self.charge(client, tokens)
+
+    def charge(self, client: str, tokens: int) -> None:
+        """Count what more a request holds that was let in."""
         if math.isinf(self._most):
             return
-        self.check(client)
         now = self._clock()
         if client not in self._balances and len(self._balances) >= self._tidy_at:
             self._tidy(now)

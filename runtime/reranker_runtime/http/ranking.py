@@ -60,8 +60,6 @@ DOORS: Final = (
 )
 MIXED: Final = "/rerank"
 """Where TEI's clients come, too."""
-ANONYMOUS: Final = "anonymous"
-"""All who come without a key, where RERANKER_PUBLIC_PATHS lets them rank."""
 AT_ONCE: Final = 8
 """Rankings of one request that are in the queue together: parts of a large one, or queries with a document each."""
 
@@ -74,7 +72,7 @@ def dialect_at(path: str) -> Dialect:
 class RankingRoutes:
     """Handlers over one service."""
 
-    def __init__(self, service: Service, quota: Quota | None = None) -> None:
+    def __init__(self, service: Service, quota: Quota) -> None:
         self._service, self._quota = service, quota
         settings = service.settings
         self._rules = Rules(settings.strict_json, settings.max_passages, settings.split_large_requests)
@@ -104,8 +102,7 @@ class RankingRoutes:
         note = record(request)
         note.dialect = dialect
         self._service.check_ready()  # before the body: what will be refused need not be sent
-        if self._quota is not None:
-            self._quota.check(note.client or ANONYMOUS)
+        self._quota.check(note.client)
         async with self._intake.body(request) as body:
             note.received = time.monotonic()
             if request.scope["path"] == MIXED and is_tei(body):
@@ -130,7 +127,8 @@ class RankingRoutes:
         name = served[0] if not asked else self._names.get(_fold(asked))
         if name is None:
             raise InvalidRequest(
-                f"model {brief(str(asked))!r} is not served here; served: {', '.join(served)}. Leave model out to use it",
+                f"model {brief(str(asked))!r} is not served here; served: {', '.join(served)}. "
+                "Leave model out to use it",
                 status=404,
                 detail={"served": list(served)},
             )
@@ -179,8 +177,9 @@ class RankingRoutes:
         note.rankings.append(times)
 
         def charge(plan: Plan) -> None:
-            if self._quota is not None:
-                self._quota.take(note.client or ANONYMOUS, plan.tokens)
+            # A request is let in or refused once, whatever parts it has.
+            (self._quota.charge if note.admitted else self._quota.take)(note.client, plan.tokens)
+            note.admitted = True
 
         try:
             return await self._service.rank(ask, times, charge)

@@ -8,7 +8,7 @@ import logging
 import resource
 import signal
 import socket
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from functools import partial
 from typing import Any, Final
 
@@ -68,6 +68,24 @@ class Server(uvicorn.Server):
         self.started = True
 
 
+class Stop:
+    """What SIGTERM and SIGINT ask for: the first, to finish what runs; the second, not to wait for it."""
+
+    def __init__(self, servers: Sequence[Server]) -> None:
+        self.asked, self.at_once = asyncio.Event(), asyncio.Event()
+        self._servers = servers
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, self._signalled)
+
+    def _signalled(self) -> None:
+        for server in self._servers:
+            server.guard.stopping = True
+            if self.asked.is_set():
+                server.should_exit = server.force_exit = True
+                server.guard.abort()
+        (self.at_once if self.asked.is_set() else self.asked).set()
+
+
 def run(settings: Settings) -> None:
     """Serve until SIGTERM or SIGINT; raises `RerankerError` where the model, a file or a port cannot be had."""
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
@@ -90,35 +108,20 @@ async def _serve(settings: Settings) -> None:
     if tls is not None:
         watch.add("tls", tls.paths, tls.load)
     servers = _servers(settings, service, keys, tls, traces)
-    stop, at_once = asyncio.Event(), asyncio.Event()
-
-    def on_signal() -> None:
-        if stop.is_set():  # somebody will not wait
-            at_once.set()
-            for server in servers:
-                server.force_exit = True
-        stop.set()
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, on_signal)
+    stop = Stop(servers)
     serving = [asyncio.create_task(server.serve()) for server in servers]
     scheme = "http" if tls is None else "https"
     log.info("listening on %s://%s:%d; loading %s", scheme, settings.host, settings.port, settings.model_path)
     loading = asyncio.create_task(service.load())
     tasks = [loading, asyncio.create_task(watch.run())]
     try:
-        await _first(loading, stop.wait())
+        await _first(loading, stop.asked.wait())
         if loading.done():
             loading.result()  # raises what went wrong
-            await stop.wait()
+            await stop.asked.wait()
         log.info("stopping: running requests are finished, new ones refused")
-        for server in servers:
-            server.guard.stopping = True
-        await _first(service.drain(), at_once.wait())
+        await _first(service.drain(), stop.at_once.wait())
     finally:
-        if at_once.is_set():
-            for server in servers:
-                server.guard.abort()
         for task in tasks:
             task.cancel()
         for server in servers:

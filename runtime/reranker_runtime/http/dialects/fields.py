@@ -20,6 +20,8 @@ MOST_INSTRUCTION: Final = 10_000
 """Characters of an instruction."""
 MOST_RANK_FIELDS: Final = 64
 """Each is looked for in each document."""
+MOST_FAULTS: Final = 5
+"""That one error lists."""
 UNKNOWN: Final = "unknown_field"
 
 
@@ -40,7 +42,11 @@ Count = Annotated[
 """A number above 0; null, 0 and what is no number are as good as nothing."""
 Item = TypeVar("Item")
 # Validation holds the interpreter's lock, so it must end early: at the first wrong passage, or at one too many.
-Bounded = Annotated[list[Item], Field(max_length=MOST_PASSAGES, json_schema_extra={"minItems": 1}), FailFast()]
+Bounded = Annotated[
+    list[Item],
+    Field(max_length=MOST_PASSAGES, json_schema_extra={"minItems": 1, "maxItems": MOST_PASSAGES}),
+    FailFast(),
+]
 Instruction = Annotated[
     str | None,
     Field(
@@ -191,7 +197,10 @@ def explain(error: ValidationError, items: str, rules: Rules) -> InvalidRequest:
         return InvalidRequest(_told((*unknown["loc"], unknown["ctx"]["name"]), unknown["msg"]), status=400)
     if any(fault["type"] == "too_long" and fault["ctx"]["max_length"] == MOST_PASSAGES for fault in faults):
         return _too_many(f"more than {MOST_PASSAGES}", MOST_PASSAGES if rules.split else rules.most, items)
-    return InvalidRequest("; ".join(_told(fault["loc"], fault["msg"]) for fault in faults))
+    told = [_told(fault["loc"], fault["msg"]) for fault in faults[:MOST_FAULTS]]
+    if len(faults) > MOST_FAULTS:
+        told.append(f"and {len(faults) - MOST_FAULTS} more")
+    return InvalidRequest("; ".join(told))
 
 
 def refuse_unknown(model: type[BaseModel], value: object) -> object:

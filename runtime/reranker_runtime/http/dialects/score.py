@@ -13,7 +13,7 @@ from reranker_runtime.engine.rows import Ask, Passage, Truncate
 from reranker_runtime.errors import InvalidRequest, Words
 from reranker_runtime.http.dialects import fields
 from reranker_runtime.http.dialects.dialect import Dialect, Result, Rules
-from reranker_runtime.http.dialects.fields import AnyDocument, Body, Bounded, Instruction
+from reranker_runtime.http.dialects.fields import AnyDocument, Body, Bounded, Document, Instruction
 from reranker_runtime.http.dialects.rerank import fault
 
 
@@ -40,7 +40,7 @@ class ScoreRequest(Body):
             {
                 "anyOf": [
                     {"type": "string"},
-                    {"type": "array", "items": {"anyOf": [{"type": "string"}, {"type": "object"}]}},
+                    {"type": "array", "items": {"anyOf": [{"type": "string"}, Document.model_json_schema()]}},
                 ]
             }
         ),
