@@ -32,11 +32,11 @@ tools: ## what pip cannot install: Chromium, for the browser tests (apt-get, as 
 	  $$root apt-get update -qq && $$root env DEBIAN_FRONTEND=noninteractive \
 	    apt-get install -y -qq --no-install-recommends chromium fonts-liberation >/dev/null
 
-requirements: ## recompile the pinned requirement files, those of the rerank clients in the tests too
+requirements: ## recompile the pinned requirement files, those of the tests' own environments too
 	@for extra in operator runtime dev; do \
 	  $(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
 	    --extra $$extra --output-file requirements/$$extra.txt pyproject.toml; done
-	@for group in tests/runtime/clients/requirements/*.in; do \
+	@for group in tests/runtime/{clients,fuzz}/requirements/*.in; do \
 	  $(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
 	    --output-file $${group%.in}.txt $$group; done
 

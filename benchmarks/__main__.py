@@ -21,6 +21,7 @@ NAMES = {
     "batching": "batching.py",
     "small-requests": "small_requests.py",
     "connections": "connections.py",
+    "hostile": "hostile.py",
     "http-overhead": "http_overhead.py",
     "profile": "profile_encoder.py",
     "gpu": "gpu.py",
