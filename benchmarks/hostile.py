@@ -110,7 +110,7 @@ def main() -> None:
     ]
     notes = [
         f"scores are {'the same' if scores == scores_after else 'NOT the same'}",
-        f"{let_go} of {given.connections} slow peers were let go in {given.seconds} s: headers had 10 s, a body has 60 s",
+        f"{let_go} of {given.connections} slow peers were let go in {given.seconds} s: headers get 10 s, bodies 60",
         f"oversized bodies were answered {', '.join(f'{statuses.count(s)} x {s}' for s in sorted(set(statuses)))}",
     ]
     title = f"{given.connections} slow peers, {given.aborted} aborted, {given.oversized} oversized"
