@@ -9,6 +9,7 @@ INTERNAL_PORT = 8002
 LIVE_PATH = "/v1/health/live"
 READY_PATH = "/v1/health/ready"
 RANKING_PATH = "/v1/ranking"
+METRICS_PATH = "/metrics"
 
 COMMAND = "reranker-runtime"
 MODEL_MOUNT = "/model"
@@ -20,6 +21,13 @@ REFUSED_EXIT_CODE = 2
 
 MODEL_VOLUME = "model"
 WRITABLE = {"tmp": "/tmp", "shm": "/dev/shm"}  # noqa: S108 the container's own emptyDirs, not the operator's files
+
+SECRETS_MOUNT = "/etc/reranker"
+SECRETS = {"api-keys": f"{SECRETS_MOUNT}/keys", "tls": f"{SECRETS_MOUNT}/tls"}
+"""Secrets as directories by volume, never as single files: the kubelet renews only those."""
+
+LEAVE_SECONDS = 10
+"""Of a pod's grace period, left for connections to close after the last request is done."""
 
 PRECISION_NAMES = {"float32": "fp32", "bfloat16": "bf16", "float16": "fp16"}
 
@@ -36,6 +44,10 @@ OPERATOR_VARIABLES = (
     "RERANKER_MAX_QUEUE_SECONDS",
     "NIM_LOG_LEVEL",
     "RERANKER_REVISION",
+    "RERANKER_GRACE_SECONDS",
+    "RERANKER_API_KEYS_DIR",
+    "NIM_TLS_CERT_PATH",
+    "NIM_TLS_KEY_PATH",
 )
 """Set by the operator alone: the API refuses them in `spec.server.env`, naming the field to use instead."""
 
@@ -47,5 +59,6 @@ ALIASES = (
     "NIM_BIND_ADDR",
     "NIM_SERVER_BIND_ADDR",
     "RUST_LOG",
+    "RERANKER_API_KEYS_FILE",
 )
 """Other generations' names for the same settings: the runtime refuses two that disagree, so they are refused too."""

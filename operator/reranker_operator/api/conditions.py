@@ -43,6 +43,9 @@ class Reason(StrEnum):
     NOT_FOUND = "NotFound"
     """Something that the spec names is missing."""
 
+    KIND_NOT_SERVED = "KindNotServed"
+    """The spec asks for an object of a kind that the cluster has no CustomResourceDefinition of; all else goes on."""
+
     VERIFIED = "Verified"
     """The model Job succeeded for exactly this model."""
     VERIFYING = "Verifying"

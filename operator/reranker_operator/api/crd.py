@@ -95,7 +95,11 @@ def _structural(node: dict[str, Any], defs: dict[str, Any], pods: dict[str, Any]
     if "$ref" in node:
         return {**_structural(defs[node["$ref"].rsplit("/", 1)[1]], defs, pods), **_annotations(node)}
     if "anyOf" in node:
-        (given,) = (option for option in node["anyOf"] if option.get("type") != "null")
+        options = [option for option in node["anyOf"] if option.get("type") != "null"]
+        if len(options) > 1:  # the one union there is: a number or a percentage
+            pattern = next(option["pattern"] for option in options if "pattern" in option)
+            return {"x-kubernetes-int-or-string": True, "pattern": pattern, **_annotations(node)}
+        (given,) = options
         kept = {key: value for key, value in node.items() if key.startswith("x-") or key == "format"}
         return {**_structural(given, defs, pods), **kept, **_annotations(node)}
     schema = {key: value for key, value in node.items() if key not in _DROPPED}

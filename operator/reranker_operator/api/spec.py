@@ -7,7 +7,9 @@ from typing import Annotated, Any
 from pydantic import Field, StringConstraints
 
 from reranker_operator import contract
+from reranker_operator.api.access import Authentication, Tls
 from reranker_operator.api.base import ApiType, PodValue, Rule, keyed_by
+from reranker_operator.api.exposure import DisruptionBudget, Gateway, Ingress, Monitoring, NetworkPolicy
 from reranker_operator.api.model import Model, ObjectName
 
 LABEL_PREFIX = "reranking.dev/"
@@ -35,9 +37,10 @@ Annotations = Annotated[dict[str, str], Field(max_length=64)]
 _BY_NAME, _BY_NAME_SCHEMA = keyed_by("name")
 _BY_PATH, _BY_PATH_SCHEMA = keyed_by("mountPath")
 _OWNED_VARIABLES = (*contract.OPERATOR_VARIABLES, *contract.ALIASES)
-_OWNED_VOLUMES = (contract.MODEL_VOLUME, *contract.WRITABLE)
+_OWNED_VOLUMES = (contract.MODEL_VOLUME, *contract.WRITABLE, *contract.SECRETS)
 _OWNED_MOUNTS = (
-    rf"^({contract.MODEL_MOUNT}(/.*)?|{'|'.join(f'{path}/?' for path in contract.WRITABLE.values())})$"
+    rf"^({contract.MODEL_MOUNT}(/.*)?|{contract.SECRETS_MOUNT}(/.*)?"
+    rf"|{'|'.join(f'{path}/?' for path in contract.WRITABLE.values())})$"
     r"|//|(^|/)[.][.]?(/|$)"
 )
 """Mount paths that would lie on or over the operator's own, or that are not written plainly."""
@@ -183,7 +186,8 @@ class Pod(ApiType):
         Rule(
             cel=f"!has(self.volumeMounts) || !self.volumeMounts.exists(m, m.mountPath.matches('{_OWNED_MOUNTS}'))",
             message="volumeMounts holds a path that the operator uses itself, or one with '//', '.' or '..' in it: "
-            f"choose another than {', '.join((contract.MODEL_MOUNT, *contract.WRITABLE.values()))}",
+            "choose another than "
+            + ", ".join((contract.MODEL_MOUNT, contract.SECRETS_MOUNT, *contract.WRITABLE.values())),
             holds=lambda pod: not any(re.search(_OWNED_MOUNTS, mount["mountPath"]) for mount in pod.volume_mounts),
         ),
         Rule(
@@ -218,8 +222,22 @@ class Spec(ApiType):
     """CPU, memory and the like of the ranking container."""
     server: Server = Server()
     """How the ranking server behaves."""
+    authentication: Authentication | None = None
+    """Keys that clients must send; without it, whoever reaches the Service may rank."""
+    tls: Tls | None = None
+    """TLS on the API port."""
     service: Service = Service()
     """The Service in front of the pods."""
+    ingress: Ingress | None = None
+    """An Ingress that leads to the Service."""
+    gateway: Gateway | None = None
+    """An HTTPRoute that leads from Gateways to the Service."""
+    network_policy: NetworkPolicy | None = None
+    """A NetworkPolicy: who may connect to the pods."""
+    disruption_budget: DisruptionBudget | None = None
+    """A PodDisruptionBudget: how many pods a drain may take at once."""
+    monitoring: Monitoring | None = None
+    """What watches the service."""
     pod: Pod = Pod()
     """Placement and metadata of the pods."""
 

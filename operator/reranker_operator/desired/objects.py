@@ -7,8 +7,14 @@ from reranker_operator import __version__
 from reranker_operator.api import RerankerService
 from reranker_operator.api.spec import Image
 from reranker_operator.desired.deployment import deployment
+from reranker_operator.desired.disruptionbudget import disruption_budget
+from reranker_operator.desired.httproute import http_route
+from reranker_operator.desired.ingress import ingress
+from reranker_operator.desired.keys import generated_keys
 from reranker_operator.desired.metadata import TEMPLATE_HASH
 from reranker_operator.desired.modeljob import model_hash, model_job
+from reranker_operator.desired.monitoring import metrics_name, metrics_service, service_monitor
+from reranker_operator.desired.networkpolicy import network_policy
 from reranker_operator.desired.service import service as build_service
 from reranker_operator.desired.serviceaccount import service_account
 
@@ -21,6 +27,20 @@ class Defaults:
 
     image: str = f"{RUNTIME_IMAGE}:{__version__}"
     """Runtime image with its tag or digest, where the spec names no repository."""
+    namespace: str = "reranker-system"
+    """The operator's own, which NetworkPolicies let in."""
+
+
+@dataclass(frozen=True)
+class Optional:
+    """An object that a service may ask for, and its place where it does not."""
+
+    kind: str
+    name: str
+    document: dict[str, Any] | None
+    """None: must not exist."""
+    field: str
+    """What asks for it."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +51,11 @@ class Desired:
     service: dict[str, Any]
     model_job: dict[str, Any]
     deployment: dict[str, Any]
+    optional: "list[Optional]"
+    """Objects that only some services ask for."""
     model_hash: str
+    generated_keys: dict[str, Any] | None
+    """The Secret that is made with a first key, without it, where the spec asks for one."""
 
     @property
     def template_hash(self) -> str:
@@ -41,7 +65,7 @@ class Desired:
     def objects(self) -> list[dict[str, Any]]:
         """Every object, in the order in which they are made."""
         made = (self.service_account, self.service, self.model_job, self.deployment)
-        return [each for each in made if each is not None]
+        return [each for each in (*made, *(each.document for each in self.optional)) if each is not None]
 
 
 def desired(service: RerankerService, defaults: Defaults) -> Desired:
@@ -53,8 +77,22 @@ def desired(service: RerankerService, defaults: Defaults) -> Desired:
         service=build_service(service),
         model_job=model_job(service, image),
         deployment=deployment(service, image, verified),
+        optional=_optional(service, defaults),
         model_hash=verified,
+        generated_keys=generated_keys(service),
     )
+
+
+def _optional(service: RerankerService, defaults: Defaults) -> list[Optional]:
+    name = service.name
+    return [
+        Optional("Ingress", name, ingress(service), "spec.ingress"),
+        Optional("HTTPRoute", name, http_route(service), "spec.gateway"),
+        Optional("NetworkPolicy", name, network_policy(service, defaults.namespace), "spec.networkPolicy"),
+        Optional("PodDisruptionBudget", name, disruption_budget(service), "spec.disruptionBudget"),
+        Optional("Service", metrics_name(service), metrics_service(service), "spec.monitoring"),
+        Optional("ServiceMonitor", name, service_monitor(service), "spec.monitoring"),
+    ]
 
 
 def _image(service: RerankerService, defaults: Defaults) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 from reranker_operator import contract
 from reranker_operator.api import RerankerService
 from reranker_operator.api.model import Precision
-from reranker_operator.desired.metadata import RANKING, TEMPLATE_HASH, labels
+from reranker_operator.desired.metadata import RANKING, TEMPLATE_HASH, labels, selector
 
 _TMP_LIMIT = "1Gi"
 _VERIFY_RESOURCES = {"requests": {"cpu": "100m", "memory": "256Mi"}}
@@ -39,6 +39,7 @@ def ranking_pod(service: RerankerService, image: str) -> dict[str, Any]:
         "volumeMounts": [
             *_mounts(service),
             {"name": "shm", "mountPath": contract.WRITABLE["shm"]},
+            *({"name": name, "mountPath": contract.SECRETS[name], "readOnly": True} for name in secrets(service)),
             *spec.pod.volume_mounts,
         ],
     }
@@ -53,12 +54,35 @@ def ranking_pod(service: RerankerService, image: str) -> dict[str, Any]:
         "metadata": _metadata(service, RANKING),
         "spec": {
             **_pod(service),
+            "topologySpreadConstraints": spec.pod.topology_spread_constraints or _spread(service),
             "terminationGracePeriodSeconds": spec.pod.termination_grace_period_seconds,
             "initContainers": [quick],
             "containers": [server],
-            "volumes": [*_volumes(service), shared_memory, *spec.pod.volumes],
+            "volumes": [
+                *_volumes(service),
+                shared_memory,
+                *({"name": name, "secret": {"secretName": secret}} for name, secret in secrets(service).items()),
+                *spec.pod.volumes,
+            ],
         },
     }
+
+
+def secrets(service: RerankerService) -> dict[str, str]:
+    """Secrets that the ranking container reads, by the volume that holds them."""
+    spec = service.spec
+    found = {}
+    if spec.authentication is not None:
+        found["api-keys"] = keys_secret(service)
+    if spec.tls is not None:
+        found["tls"] = spec.tls.secret_name
+    return found
+
+
+def keys_secret(service: RerankerService) -> str:
+    """The Secret of the clients' keys: the user's, or the one that is made."""
+    asked = service.spec.authentication
+    return asked.api_keys_secret.name if asked and asked.api_keys_secret else f"{service.name}-api-keys"
 
 
 def verifying_pod(service: RerankerService, image: str, component: str) -> dict[str, Any]:
@@ -96,7 +120,15 @@ def environment(service: RerankerService) -> list[dict[str, Any]]:
         "RERANKER_MAX_PASSAGES": str(server.max_passages),
         "RERANKER_MAX_QUEUE_SECONDS": str(server.max_queue_seconds),
         "NIM_LOG_LEVEL": server.log_level.value,
+        "RERANKER_GRACE_SECONDS": str(
+            max(0, service.spec.pod.termination_grace_period_seconds - contract.LEAVE_SECONDS)
+        ),
     }
+    if service.spec.authentication is not None:
+        values["RERANKER_API_KEYS_DIR"] = contract.SECRETS["api-keys"]
+    if service.spec.tls is not None:
+        values["NIM_TLS_CERT_PATH"] = f"{contract.SECRETS['tls']}/tls.crt"
+        values["NIM_TLS_KEY_PATH"] = f"{contract.SECRETS['tls']}/tls.key"
     if model.precision is not Precision.AUTO:
         values["NIM_PRECISION"] = contract.PRECISION_NAMES[model.precision.value]
     if model.max_tokens is not None:
@@ -154,6 +186,22 @@ def _pod(service: RerankerService) -> dict[str, Any]:
         },
         **{field: value for field, value in given.items() if value},
     }
+
+
+def _spread(service: RerankerService) -> list[dict[str, Any]]:
+    """One node or zone lost should not take every pod; but a pod beside another is better than none.
+
+    Whatever the number of replicas, or a change of it would roll the pods.
+    """
+    return [
+        {
+            "maxSkew": 1,
+            "topologyKey": key,
+            "whenUnsatisfiable": "ScheduleAnyway",
+            "labelSelector": {"matchLabels": selector(service, RANKING)},
+        }
+        for key in ("topology.kubernetes.io/zone", "kubernetes.io/hostname")
+    ]
 
 
 def _container(service: RerankerService, image: str) -> dict[str, Any]:

@@ -25,4 +25,5 @@ def service(owner: RerankerService) -> dict[str, Any]:
 
 def endpoint(owner: RerankerService) -> str:
     """Where to POST a ranking inside the cluster."""
-    return f"http://{owner.name}.{owner.namespace}.svc:{owner.spec.service.port}{contract.RANKING_PATH}"
+    scheme = "http" if owner.spec.tls is None else "https"
+    return f"{scheme}://{owner.name}.{owner.namespace}.svc:{owner.spec.service.port}{contract.RANKING_PATH}"

@@ -16,6 +16,9 @@ _CHILDREN = (
     ("batch", "v1", "jobs"),
     ("", "v1", "services"),
     ("", "v1", "serviceaccounts"),
+    ("networking.k8s.io", "v1", "ingresses"),
+    ("networking.k8s.io", "v1", "networkpolicies"),
+    ("policy", "v1", "poddisruptionbudgets"),
 )
 _TOKEN_SECONDS = 60
 """Bound tokens are rotated on disk; the official client re-reads them, and kopf asks again after this time."""

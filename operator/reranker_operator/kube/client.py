@@ -15,7 +15,7 @@ import aiohttp
 from kubernetes.aio import client, config
 
 from reranker_operator.desired.metadata import FIELD_MANAGER
-from reranker_operator.kube.errors import NotFoundError, ServerError, UnreachableError, from_response
+from reranker_operator.kube.errors import ConflictError, NotFoundError, ServerError, UnreachableError, from_response
 from reranker_operator.kube.kinds import Kind
 
 REQUEST_SECONDS = 20.0
@@ -50,6 +50,23 @@ class Kube:
         # A list says once for all what its items are.
         named = {"apiVersion": answer["apiVersion"], "kind": kind.title}
         return [{**named, **item} for item in answer["items"]]
+
+    async def serves(self, kind: Kind) -> bool:
+        """Whether the server knows the kind: those of CustomResourceDefinitions come and go."""
+        try:
+            answer = await self._call("GET", kind, kind.group)
+        except NotFoundError:
+            return False
+        return any(each["name"] == kind.plural for each in answer["resources"])
+
+    async def create(self, document: dict[str, Any]) -> bool:
+        """Create an object; False where one of its name is there already, which is left as it is."""
+        kind = Kind.of(document)
+        try:
+            await self._call("POST", kind, kind.path(document["metadata"]["namespace"]), body=document)
+        except ConflictError:
+            return False
+        return True
 
     async def apply(
         self, document: dict[str, Any], *, manager: str = FIELD_MANAGER, subresource: str | None = None

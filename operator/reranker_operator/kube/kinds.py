@@ -30,6 +30,12 @@ class Kind(Enum):
     CONFIG_MAP = _Place("api/v1", "configmaps", "ConfigMap")
     CLAIM = _Place("api/v1", "persistentvolumeclaims", "PersistentVolumeClaim")
     EVENT = _Place("api/v1", "events", "Event")
+    INGRESS = _Place("apis/networking.k8s.io/v1", "ingresses", "Ingress")
+    NETWORK_POLICY = _Place("apis/networking.k8s.io/v1", "networkpolicies", "NetworkPolicy")
+    DISRUPTION_BUDGET = _Place("apis/policy/v1", "poddisruptionbudgets", "PodDisruptionBudget")
+    HTTP_ROUTE = _Place("apis/gateway.networking.k8s.io/v1", "httproutes", "HTTPRoute")
+    SERVICE_MONITOR = _Place("apis/monitoring.coreos.com/v1", "servicemonitors", "ServiceMonitor")
+    INGRESS_CLASS = _Place("apis/networking.k8s.io/v1", "ingressclasses", "IngressClass", namespaced=False)
     PRIORITY_CLASS = _Place("apis/scheduling.k8s.io/v1", "priorityclasses", "PriorityClass", namespaced=False)
     RUNTIME_CLASS = _Place("apis/node.k8s.io/v1", "runtimeclasses", "RuntimeClass", namespaced=False)
     RERANKER_SERVICE = _Place(f"apis/{GROUP}/{VERSION}", PLURAL, KIND)
@@ -43,6 +49,16 @@ class Kind(Enum):
     def title(self) -> str:
         """The kind's name, as `kind:` has it."""
         return self.value.kind
+
+    @property
+    def group(self) -> str:
+        """URL path of its group and version, where the server lists what it serves of them."""
+        return f"/{self.value.api}"
+
+    @property
+    def plural(self) -> str:
+        """Its name in URLs."""
+        return self.value.plural
 
     def path(self, namespace: str | None, name: str | None = None, subresource: str | None = None) -> str:
         """URL path of a collection, an object or a subresource."""

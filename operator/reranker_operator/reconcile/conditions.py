@@ -89,7 +89,8 @@ def conditions(facts: Facts) -> list[Condition]:
     accepted = _accepted(facts)
     references, model, available = _references(facts), _model(facts), _available(facts)
     held = next((each for each in (accepted, references, model) if each.status is Status.FALSE), None)
-    progressing = _progressing(facts, held)
+    # An Ingress or the like that cannot be holds nothing up.
+    progressing = _progressing(facts, None if held is not None and held.reason is Reason.KIND_NOT_SERVED else held)
     stalled = _stalled(facts, accepted, model)
     ready = _ready(facts, held, stalled, available, progressing)
     return [accepted, references, model, available, progressing, stalled, ready]
@@ -124,6 +125,13 @@ def _references(facts: Facts) -> Condition:
     if facts.observed.missing:
         listed = "; ".join(map(str, facts.observed.missing))
         return _false(kind, Reason.NOT_FOUND, f"{listed}. Create what is missing: the service then goes on by itself")
+    if facts.observed.unserved:
+        listed = "; ".join(
+            f"the cluster serves no {each.kind}, which {each.field} asks for" for each in facts.observed.unserved
+        )
+        return _false(
+            kind, Reason.KIND_NOT_SERVED, f"{listed}. Install its CustomResourceDefinition, or leave the field out"
+        )
     unchecked = ", ".join(facts.observed.unchecked)
     note = f" (not checked, the operator may not read it: {unchecked})" if unchecked else ""
     return _true(kind, Reason.RESOLVED, f"everything that the spec names exists{note}")

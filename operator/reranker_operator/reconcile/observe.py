@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from reranker_operator.api import RerankerService
-from reranker_operator.desired import Desired
+from reranker_operator.desired import Desired, Optional
 from reranker_operator.desired.metadata import MODEL, RANKING, selector
-from reranker_operator.kube import Kind, Kube
+from reranker_operator.kube import ForbiddenError, Kind, Kube
 from reranker_operator.reconcile.references import Missing, find_missing
 
 
@@ -27,6 +27,10 @@ class Observed:
     pods: list[dict[str, Any]]
     job_pods: list[dict[str, Any]]
     refused_job_pods: str | None
+    optional: dict[tuple[str, str], dict[str, Any] | None]
+    """By kind and name."""
+    unserved: list[Optional]
+    """Those that are asked for, but are of a kind that the server does not know."""
     missing: list[Missing]
     unchecked: list[str] = field(default_factory=list)
 
@@ -44,8 +48,8 @@ async def observe(kube: Kube, service: RerankerService, wanted: Desired) -> Obse
         kube.find(Kind.POD, namespace, labelSelector=_query(service, RANKING)),
         kube.find(Kind.POD, namespace, labelSelector=_query(service, MODEL)),
     )
-    (account, front, deployment), (jobs, pods, job_pods), references = await asyncio.gather(
-        asyncio.gather(*reads), asyncio.gather(*lists), find_missing(kube, service)
+    (account, front, deployment), (jobs, pods, job_pods), references, optional = await asyncio.gather(
+        asyncio.gather(*reads), asyncio.gather(*lists), find_missing(kube, service), _optional(kube, namespace, wanted)
     )
     job = next((each for each in jobs if each["metadata"]["name"] == wanted.model_job["metadata"]["name"]), None)
     own_pods = [pod for pod in job_pods if job is not None and _owned_by(pod, job)]
@@ -58,9 +62,28 @@ async def observe(kube: Kube, service: RerankerService, wanted: Desired) -> Obse
         pods=_newest_first(pods),
         job_pods=_newest_first(own_pods),
         refused_job_pods=await _refusal(kube, job) if job is not None and not own_pods else None,
+        optional={(each.kind, each.name): live for each, live in optional if live is not _UNSERVED},
+        unserved=[each for each, live in optional if live is _UNSERVED],
         missing=references.missing,
         unchecked=references.unchecked,
     )
+
+
+_UNSERVED: dict[str, Any] = {"kind": "of no server"}
+
+
+async def _optional(kube: Kube, namespace: str, wanted: Desired) -> list[tuple[Optional, dict[str, Any] | None]]:
+    async def look(each: Optional) -> tuple[Optional, dict[str, Any] | None]:
+        kind = Kind.of({"kind": each.kind})
+        try:
+            live = await kube.get(kind, namespace, each.name)
+        except ForbiddenError:  # where it is asked for, applying it tells
+            return each, None
+        if live is None and each.document is not None and not await kube.serves(kind):
+            return each, _UNSERVED
+        return each, live
+
+    return await asyncio.gather(*map(look, wanted.optional))
 
 
 async def _refusal(kube: Kube, job: dict[str, Any]) -> str | None:

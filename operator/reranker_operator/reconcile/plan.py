@@ -32,6 +32,8 @@ class Plan:
 
     apply: list[dict[str, Any]] = field(default_factory=list)
     delete: list[dict[str, Any]] = field(default_factory=list)
+    generate: dict[str, Any] | None = None
+    """A Secret without its data, to be made with a first key unless it exists."""
     taken: str | None = None
     """An object of somebody else that stands where one of ours should."""
     leaving: str | None = None
@@ -59,12 +61,20 @@ def plan(
         (observed.service_account, wanted.service_account),
         (observed.service, wanted.service),
         (observed.deployment, wanted.deployment),
+        *((observed.optional.get((each.kind, each.name)), each.document) for each in wanted.optional),
     ]
     for live, made in pairs:
         if live is not None and made is not None and (stranger := _stranger(service, live)):
             return stranger
     apply = [made for made in (wanted.service_account, wanted.service) if made is not None]
-    delete: list[dict[str, Any]] = []
+    unserved = {each.kind for each in observed.unserved}
+    delete: list[dict[str, Any]] = [
+        live
+        for each in wanted.optional
+        if each.document is None
+        and (live := observed.optional.get((each.kind, each.name))) is not None
+        and _is_ours(service, live)
+    ]
     if wanted.service_account is None:
         delete += _spare_account(service, observed)
     if verdict.undecided_since and (now - verdict.undecided_since).total_seconds() > RECHECK_SECONDS and observed.job:
@@ -75,7 +85,9 @@ def plan(
     if verdict.verified and (not observed.missing or template_hash(observed.deployment) == wanted.template_hash):
         apply.append(wanted.deployment)
         delete += observed.other_jobs
-    return Plan(apply=apply, delete=delete)
+    # Last: whatever is wrong with one of them, the pods go on.
+    apply += [each.document for each in wanted.optional if each.document is not None and each.kind not in unserved]
+    return Plan(apply=apply, delete=delete, generate=wanted.generated_keys)
 
 
 def template_hash(deployment: dict[str, Any] | None) -> str | None:

@@ -1,6 +1,7 @@
 """One round for one service: observe -> plan -> apply -> report. Idempotent; knows nothing of why it was called."""
 
 import datetime
+import secrets
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -25,6 +26,10 @@ RARELY_SECONDS = 30.0
 """What has waited for long is looked at no more rarely than this."""
 REFUSED_SECONDS = 60.0
 """How soon a refusal by the server is put to the test again: a quota may grow, a webhook may change its mind."""
+
+UNWATCHED_SECONDS = 60.0
+"""How often objects are looked at whose kinds may not exist, and so are not watched."""
+_UNWATCHED = ("HTTPRoute", "ServiceMonitor")
 
 Key = tuple[str, str]
 """Namespace and name of a service."""
@@ -104,36 +109,41 @@ class Reconciler:
 
     async def _carry_out(self, planned: Plan, observed: Observed, applied: Applied) -> KubeError | None:
         """Do what the plan says, as far as the server lets us; returns what stopped it."""
-        live = {
-            "ServiceAccount": observed.service_account,
-            "Service": observed.service,
-            "Job": observed.job,
-            "Deployment": observed.deployment,
-        }
+        found = (observed.service_account, observed.service, observed.job, observed.deployment)
+        live = {(each["kind"], each["metadata"]["name"]): each for each in found if each is not None}
+        live |= {key: each for key, each in observed.optional.items() if each is not None}
         try:
+            await self._generate_keys(planned)
             for each in planned.delete:
                 await self._applier.delete(each)
             for each in planned.apply:
-                await self._applier.apply(each, live[each["kind"]], applied)
+                await self._applier.apply(each, live.get((each["kind"], each["metadata"]["name"])), applied)
         except ConflictError:
             raise  # somebody was faster: the next round reads what they wrote
         except KubeError as error:
             return error
         return None
 
+    async def _generate_keys(self, planned: Plan) -> None:
+        """A first key, where one is asked for and there is none. What is there is never written over."""
+        if planned.generate is not None:
+            key = secrets.token_urlsafe(32)
+            await self._kube.create({**planned.generate, "stringData": {"default": key}})
+
     def _again_in(self, status: dict[str, Any], facts: Facts) -> float | None:
         """When to look again where no event asks for it: often at first, then ever more rarely."""
         said = {each["type"]: each for each in status["conditions"]}
+        optional = facts.wanted.optional
         if facts.refused is not None:
             return REFUSED_SECONDS
         if facts.verdict.undecided_since is not None:
             return RECHECK_SECONDS
-        if facts.observed.missing:
+        if facts.observed.missing or facts.observed.unserved:
             first, condition = MISSING_SECONDS, said["ReferencesResolved"]
         elif said["Progressing"]["status"] == Status.TRUE.value:
             first, condition = WATCHING_SECONDS, said["Progressing"]
         else:
-            return None
+            return UNWATCHED_SECONDS if any(each.document and each.kind in _UNWATCHED for each in optional) else None
         since = datetime.datetime.fromisoformat(condition["lastTransitionTime"])
         return min(RARELY_SECONDS, max(first, (self._now() - since).total_seconds() / 20))
 

@@ -49,8 +49,9 @@ _KINDS = {
     "ServiceAccount": Kind.SERVICE_ACCOUNT,
     "PriorityClass": Kind.PRIORITY_CLASS,
     "RuntimeClass": Kind.RUNTIME_CLASS,
+    "IngressClass": Kind.INGRESS_CLASS,
 }
-_CLUSTER_WIDE = ("PriorityClass", "RuntimeClass")
+_CLUSTER_WIDE = ("PriorityClass", "RuntimeClass", "IngressClass")
 
 
 def references(service: RerankerService) -> list[Reference]:
@@ -65,6 +66,7 @@ def references(service: RerankerService) -> list[Reference]:
         found += _of_variable(variable)
     for volume in spec.pod.volumes:
         found += _of_volume(volume)
+    found += _of_access(service)
     for kind, name, field in (
         ("ServiceAccount", spec.pod.service_account_name, "spec.pod.serviceAccountName"),
         ("PriorityClass", spec.pod.priority_class_name, "spec.pod.priorityClassName"),
@@ -75,6 +77,20 @@ def references(service: RerankerService) -> list[Reference]:
     return sorted(
         {each for each in found if not each.optional}, key=lambda each: (each.field, each.name, each.key or "")
     )
+
+
+def _of_access(service: RerankerService) -> list[Reference]:
+    spec, found = service.spec, []
+    if spec.authentication is not None and spec.authentication.api_keys_secret is not None:
+        named = spec.authentication.api_keys_secret.name
+        found.append(Reference("Secret", named, "spec.authentication.apiKeysSecret"))
+    if spec.tls is not None:
+        found += [Reference("Secret", spec.tls.secret_name, "spec.tls", key) for key in ("tls.crt", "tls.key")]
+    if spec.ingress is not None and spec.ingress.tls_secret_name is not None:
+        found.append(Reference("Secret", spec.ingress.tls_secret_name, "spec.ingress.tlsSecretName", "tls.crt"))
+    if spec.ingress is not None and spec.ingress.class_name is not None:
+        found.append(Reference("IngressClass", spec.ingress.class_name, "spec.ingress.className"))
+    return found
 
 
 async def find_missing(kube: Kube, service: RerankerService) -> References:

@@ -1,0 +1,101 @@
+"""Keys and TLS as a user asks for them: Secrets in, a door that opens only to whom it should."""
+
+from __future__ import annotations
+
+import base64
+import ssl
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import httpx
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from rerankers import Rerankers
+
+BODY = {"query": {"text": "which way?"}, "passages": [{"text": "two roads"}, {"text": "bread"}]}
+KEY = "a-key-of-the-search-team-0123456789"
+
+
+def secret(name: str, data: dict[str, bytes | str], kind: str = "Opaque") -> dict[str, Any]:
+    encoded = {
+        key: base64.b64encode(value if isinstance(value, bytes) else value.encode()).decode()
+        for key, value in data.items()
+    }
+    return {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name}, "type": kind, "data": encoded}
+
+
+def put(rerankers: Rerankers, document: dict[str, Any]) -> None:
+    document["metadata"]["namespace"] = rerankers.namespace
+    rerankers.cluster.apply(document)
+
+
+def tls_secret(name: str, host: str) -> dict[str, Any]:
+    key = ec.generate_private_key(ec.SECP256R1())
+    subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, host)])
+    now = datetime.now(UTC)
+    made = (
+        x509.CertificateBuilder(subject, subject, key.public_key(), x509.random_serial_number())
+        .not_valid_before(now - timedelta(hours=1))
+        .not_valid_after(now + timedelta(days=90))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName(host)]), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    private = key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    certificate = made.public_bytes(serialization.Encoding.PEM)
+    return secret(name, {"tls.crt": certificate, "tls.key": private}, "kubernetes.io/tls")
+
+
+def test_keys_and_tls_are_asked_for_and_served(rerankers: Rerankers) -> None:
+    tls = tls_secret("docs-tls", "docs")
+    rerankers.apply("docs", authentication={"apiKeysSecret": {"name": "clients"}}, tls={"secretName": "docs-tls"})
+    missing = rerankers.wait_condition("docs", "ReferencesResolved", "False")
+    for said in ("Secret clients does not exist", "Secret docs-tls does not exist", "named by spec.tls"):
+        assert said in missing["message"]
+
+    put(rerankers, secret("clients", {"search": KEY}))
+    put(rerankers, {**tls, "data": {"tls.crt": tls["data"]["tls.crt"]}, "type": "Opaque"})
+    rerankers.wait_status("docs", lambda found: any("has no key tls.key" in c["message"] for c in found["conditions"]))
+    rerankers.cluster.delete("v1", "Secret", "docs-tls", rerankers.namespace)
+    put(rerankers, tls)
+    status = rerankers.wait_ready("docs")
+    assert status["endpoint"] == f"https://docs.{rerankers.namespace}.svc:8000/v1/ranking"
+
+    address = rerankers.cluster.service_url("docs", rerankers.namespace).removeprefix("http://")
+    context = ssl.create_default_context(cadata=base64.b64decode(tls["data"]["tls.crt"]).decode())
+    extensions = {"sni_hostname": "docs"}
+    with httpx.Client(base_url=f"https://{address}", verify=context, trust_env=False, timeout=60) as client:
+        refused = client.post("/v1/ranking", json=BODY, extensions=extensions)
+        assert refused.status_code == 401
+        headers = {"Authorization": f"Bearer {KEY}"}
+        ranked = client.post("/v1/ranking", json=BODY, headers=headers, extensions=extensions)
+        assert ranked.status_code == 200, ranked.text
+        assert ranked.json()["rankings"][0]["index"] == 0
+    with pytest.raises(httpx.TransportError):
+        rerankers.post("docs", BODY)
+
+
+def test_a_first_key_is_made_once_and_never_written_over(rerankers: Rerankers) -> None:
+    rerankers.apply("made", authentication={"generate": True})
+    rerankers.wait_ready("made")
+    first = rerankers.cluster.get("v1", "Secret", "made-api-keys", rerankers.namespace)
+    assert first is not None
+    key = base64.b64decode(first["data"]["default"]).decode()
+    assert len(key) >= 32
+    assert rerankers.post("made", BODY).status_code == 401
+    url = rerankers.cluster.service_url("made", rerankers.namespace)
+    answer = httpx.post(f"{url}/v1/ranking", json=BODY, headers={"X-API-Key": key}, timeout=60, trust_env=False)
+    assert answer.status_code == 200
+    # A key more, and a change that makes the operator look again.
+    put(rerankers, secret("made-api-keys", {"default": key, "second": KEY}))
+    made = rerankers.apply("made", authentication={"generate": True}, service={"labels": {"looked": "again"}})
+    rerankers.wait_ready("made", generation=made["metadata"]["generation"])
+    again = rerankers.cluster.get("v1", "Secret", "made-api-keys", rerankers.namespace)
+    assert again is not None
+    assert base64.b64decode(again["data"]["default"]).decode() == key
+    assert set(again["data"]) == {"default", "second"}
+    assert again["metadata"]["ownerReferences"][0]["name"] == "made"
