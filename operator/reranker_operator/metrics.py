@@ -1,5 +1,6 @@
 """What the operator says of itself to Prometheus."""
 
+import contextlib
 from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
@@ -36,6 +37,12 @@ class Metrics:
             ["namespace", "name", "type", "status", "reason"],
             registry=self.registry,
         )
+        self.ranking_seconds = Gauge(
+            f"{prefix}_ranking_seconds",
+            "Time of the last real ranking through each Service that came back right.",
+            ["namespace", "name"],
+            registry=self.registry,
+        )
         build = Gauge(f"{prefix}_build_info", "1, with the version as a label.", ["version"], registry=self.registry)
         build.labels(__version__).set(1)
         self._reported: dict[tuple[str, str], dict[str, tuple[str, str]]] = {}
@@ -44,8 +51,15 @@ class Metrics:
         """Count a request to the API server."""
         self.api_calls.labels(verb, kind, str(status)).inc()
 
-    def report(self, key: tuple[str, str], conditions: dict[str, tuple[str, str]]) -> None:
+    def report(
+        self, key: tuple[str, str], conditions: dict[str, tuple[str, str]], milliseconds: int | None = None
+    ) -> None:
         """Show a service's conditions (type -> status, reason), and forget those it no longer has."""
+        if milliseconds is not None:
+            self.ranking_seconds.labels(*key).set(milliseconds / 1000)
+        elif not conditions:
+            with contextlib.suppress(KeyError):
+                self.ranking_seconds.remove(*key)
         before = self._reported.pop(key, {})
         for kind, (status, reason) in before.items():
             if conditions.get(kind) != (status, reason):

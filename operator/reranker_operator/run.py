@@ -23,7 +23,9 @@ from reranker_operator.kube.events import Recorder, utc_now
 from reranker_operator.logs import set_up_logging
 from reranker_operator.metrics import Metrics
 from reranker_operator.reconcile.controller import Controller
-from reranker_operator.reconcile.reconciler import Reconciler
+from reranker_operator.reconcile.probe import Prober
+from reranker_operator.reconcile.queue import KeyQueue
+from reranker_operator.reconcile.reconciler import Key, Reconciler
 from reranker_operator.reconcile.report import Reporter
 
 CRD_POLL_SECONDS = 2.0
@@ -66,14 +68,16 @@ async def _serve(options: Options) -> int:
     metrics = Metrics()
     async with client.ApiClient(configuration) as api:
         kube = Kube(api, metrics.on_call)
+        queue: KeyQueue[Key] = KeyQueue()
         reconciler = Reconciler(
             kube,
             Reporter(kube, Recorder(kube), utc_now),
+            prober=Prober(kube, queue.add, utc_now),
             defaults=options.defaults,
             host_paths=options.host_paths,
             exempt_managers=options.exempt_managers,
         )
-        controller = Controller(reconciler, metrics, options.workers)
+        controller = Controller(reconciler, queue, metrics, options.workers)
         metrics.queue_depth.set_function(controller.queue.depth)
         health = Health(controller.queue.oldest_wait)
         identity = f"{socket.gethostname()}_{uuid.uuid4()}"

@@ -63,6 +63,9 @@ def test_keys_and_tls_are_asked_for_and_served(rerankers: Rerankers) -> None:
     rerankers.cluster.delete("v1", "Secret", "docs-tls", rerankers.namespace)
     put(rerankers, tls)
     status = rerankers.wait_ready("docs")
+    # Without a key of its own the operator cannot say; that does not make the service less ready.
+    unknown = rerankers.wait_condition("docs", "RankingVerified", "Unknown", "NoKey")
+    assert "Secret clients has no entry operator" in unknown["message"]
     assert status["endpoint"] == f"https://docs.{rerankers.namespace}.svc:8000/v1/ranking"
 
     address = rerankers.cluster.service_url("docs", rerankers.namespace).removeprefix("http://")
@@ -79,6 +82,19 @@ def test_keys_and_tls_are_asked_for_and_served(rerankers: Rerankers) -> None:
         rerankers.post("docs", BODY)
 
 
+def test_a_ranking_is_asked_for_over_tls_and_with_the_operators_key(rerankers: Rerankers) -> None:
+    put(
+        rerankers,
+        secret("clients", {"search": KEY, "operator": "a-key-of-the-operator-0123456789\nand-its-next-one-0123456789"}),
+    )
+    put(rerankers, tls_secret("docs-tls", "docs"))
+    rerankers.apply("docs", authentication={"apiKeysSecret": {"name": "clients"}}, tls={"secretName": "docs-tls"})
+    rerankers.wait_ready("docs")
+    verified = rerankers.wait_condition("docs", "RankingVerified", "True", "Ranked")
+    assert "https://" in verified["message"]
+    assert rerankers.status("docs")["probe"]["passages"] == 8
+
+
 def test_a_first_key_is_made_once_and_never_written_over(rerankers: Rerankers) -> None:
     rerankers.apply("made", authentication={"generate": True})
     rerankers.wait_ready("made")
@@ -86,16 +102,18 @@ def test_a_first_key_is_made_once_and_never_written_over(rerankers: Rerankers) -
     assert first is not None
     key = base64.b64decode(first["data"]["default"]).decode()
     assert len(key) >= 32
+    rerankers.wait_condition("made", "RankingVerified", "True")  # with the operator's own entry
     assert rerankers.post("made", BODY).status_code == 401
     url = rerankers.cluster.service_url("made", rerankers.namespace)
     answer = httpx.post(f"{url}/v1/ranking", json=BODY, headers={"X-API-Key": key}, timeout=60, trust_env=False)
     assert answer.status_code == 200
     # A key more, and a change that makes the operator look again.
-    put(rerankers, secret("made-api-keys", {"default": key, "second": KEY}))
+    operators = base64.b64decode(first["data"]["operator"])
+    put(rerankers, secret("made-api-keys", {"default": key, "operator": operators, "second": KEY}))
     made = rerankers.apply("made", authentication={"generate": True}, service={"labels": {"looked": "again"}})
     rerankers.wait_ready("made", generation=made["metadata"]["generation"])
     again = rerankers.cluster.get("v1", "Secret", "made-api-keys", rerankers.namespace)
     assert again is not None
     assert base64.b64decode(again["data"]["default"]).decode() == key
-    assert set(again["data"]) == {"default", "second"}
+    assert set(again["data"]) == {"default", "operator", "second"}
     assert again["metadata"]["ownerReferences"][0]["name"] == "made"

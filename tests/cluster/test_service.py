@@ -4,6 +4,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from safetensors.torch import load_file, save_file
+from tokenizers import Tokenizer
 
 from rerankers import RANKING_LABELS, Rerankers
 
@@ -26,22 +28,41 @@ def test_apply_ranks_passages_through_the_service(rerankers: Rerankers) -> None:
         "dtype": "float32",
         "maxTokens": 256,
     }
+    assert status["probe"]["passages"] == 8
+    assert status["probe"]["milliseconds"] > 0
     assert {each["type"]: each["status"] for each in status["conditions"]} == {
         "Accepted": "True",
         "ReferencesResolved": "True",
         "ModelVerified": "True",
         "Available": "True",
+        "RankingVerified": "True",
         "Progressing": "False",
         "Stalled": "False",
         "Ready": "True",
     }
 
 
+def test_pods_that_are_ready_and_rank_wrong_do_not_make_a_service_ready(rerankers: Rerankers, tmp_path: Path) -> None:
+    folder = tmp_path / "model"
+    rerankers.put_model(folder)
+    tensors = load_file(folder / "model.safetensors")
+    word = Tokenizer.from_file(str(folder / "tokenizer.json")).token_to_id("copper")
+    tensors["embeddings.word_embeddings.weight"][word] = float("inf")
+    save_file(tensors, folder / "model.safetensors", {"format": "pt"})
+    rerankers.apply("docs", model={"source": {"hostPath": {"path": str(folder)}}})
+    wrong = rerankers.wait_condition("docs", "RankingVerified", "False", "RankingWrong")
+    assert "came back wrong: 500: " in wrong["message"]
+    assert "no finite score" in wrong["message"]
+    assert rerankers.condition("docs", "Available")["status"] == "True"
+    assert rerankers.wait_condition("docs", "Ready", "False", "RankingWrong")["message"] == wrong["message"]
+    assert "probe" not in rerankers.status("docs")
+
+
 def test_kubectl_shows_a_service_at_a_glance(rerankers: Rerankers) -> None:
     rerankers.apply("docs", replicas=0)
     rerankers.wait_condition("docs", "Ready", "False", "Paused")
     shown = rerankers.cluster.kubectl("-n", rerankers.namespace, "get", "rrs", "docs").splitlines()
-    assert shown[0].split() == ["NAME", "MODEL", "READY", "REPLICAS", "GPUS", "REASON", "AGE"]
+    assert shown[0].split() == ["NAME", "MODEL", "READY", "REPLICAS", "GPUS", "LATENCY", "REASON", "AGE"]
     assert shown[1].split()[:6] == ["docs", "all-minilm-l6-v2", "False", "0", "0", "Paused"]
     explained = rerankers.cluster.kubectl("explain", "rerankerservice.spec.model.digest")
     assert "Refuse any other weights" in explained

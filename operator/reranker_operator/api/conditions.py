@@ -15,12 +15,14 @@ class ConditionType(StrEnum):
     """The model Job found this model complete, safetensors only, of a known architecture and of the pinned digest."""
     AVAILABLE = "Available"
     """The Deployment has rolled out this template, and a pod made from it is ready (after a warm-up ranking)."""
+    RANKING_VERIFIED = "RankingVerified"
+    """A real ranking through the Service came back right from this template; Unknown where the operator cannot ask."""
     PROGRESSING = "Progressing"
     """A change is under way; the reason and message say what it waits for."""
     STALLED = "Stalled"
     """It will not go on by itself (kstatus's word); the message says what to change."""
     READY = "Ready"
-    """Accepted, Available with every pod updated, and neither ReferencesResolved nor ModelVerified is False."""
+    """Accepted, Available with every pod updated; ReferencesResolved, ModelVerified, RankingVerified not False."""
 
 
 class Reason(StrEnum):
@@ -65,6 +67,19 @@ class Reason(StrEnum):
     """No pod of this template is ready."""
     PAUSED = "Paused"
     """`spec.replicas` is 0."""
+
+    RANKED = "Ranked"
+    """A ranking through the Service came back right."""
+    RANKING_WRONG = "RankingWrong"
+    """A ranking through the Service came back wrong: an error, or what is no ranking."""
+    RANKING_PENDING = "RankingPending"
+    """No pod of this template has been asked yet."""
+    UNREACHABLE = "Unreachable"
+    """The operator does not reach the Service: a policy, a mesh, or no route from where it runs."""
+    NO_KEY = "NoKey"
+    """The operator has no key that the service takes."""
+    OVERLOADED = "Overloaded"
+    """The service has more to do than it can, and did not rank for the operator."""
 
     COMPLETE = "Complete"
     """Nothing is under way."""

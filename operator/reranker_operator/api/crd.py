@@ -18,6 +18,7 @@ _COLUMNS = (
     ("Ready", "string", '.status.conditions[?(@.type=="Ready")].status', 0),
     ("Replicas", "integer", ".status.readyReplicas", 0),
     ("GPUs", "integer", ".spec.gpus", 0),
+    ("Latency", "integer", ".status.probe.milliseconds", 0),
     ("Reason", "string", '.status.conditions[?(@.type=="Ready")].reason', 0),
     ("Message", "string", '.status.conditions[?(@.type=="Ready")].message', 1),
     ("Age", "date", ".metadata.creationTimestamp", 0),

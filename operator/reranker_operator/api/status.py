@@ -41,6 +41,17 @@ class ModelStatus(ApiType):
     """Tokens that the model itself can take."""
 
 
+class ProbeStatus(ApiType):
+    """The last real ranking through the Service."""
+
+    passages: int
+    """Passages that were ranked."""
+    milliseconds: int
+    """From the operator's request to the answer."""
+    at: Annotated[str, Field(json_schema_extra={"format": "date-time"})]
+    """When; written when RankingVerified changes, else at most once an hour."""
+
+
 class ServiceStatus(ApiType):
     """What is."""
 
@@ -56,6 +67,8 @@ class ServiceStatus(ApiType):
     """Where to POST a ranking inside the cluster."""
     model: ModelStatus | None = None
     """The model as it was verified."""
+    probe: ProbeStatus | None = None
+    """The last real ranking through the Service."""
     conditions: Annotated[
         list[StatusCondition],
         Field(json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]}),

@@ -10,6 +10,7 @@ from reranker_operator.desired import Desired
 from reranker_operator.desired.metadata import TEMPLATE_HASH
 from reranker_operator.reconcile.observe import Observed
 from reranker_operator.reconcile.plan import ModelVerdict, template_hash
+from reranker_operator.reconcile.probe import Probe
 from reranker_operator.reconcile.progress import Cause, cause_of, is_ready
 
 
@@ -27,6 +28,10 @@ class Facts:
     """What the server said when it refused a child."""
     failing: str | None = None
     """What went wrong on the way to the server, which is tried again."""
+    probe: Probe | None = None
+    """The last real ranking of this template."""
+    told: dict[str, Any] | None = None
+    """What the status says of an earlier one, before this process has asked: a restart changes nothing."""
     leaving: str | None = None
     """An object of an earlier service of this name that must go first."""
 
@@ -88,19 +93,25 @@ def conditions(facts: Facts) -> list[Condition]:
     """Every condition, in the order of `ConditionType`."""
     accepted = _accepted(facts)
     references, model, available = _references(facts), _model(facts), _available(facts)
+    ranking = _ranking(facts, available)
     held = next((each for each in (accepted, references, model) if each.status is Status.FALSE), None)
     # An Ingress or the like that cannot be holds nothing up.
     progressing = _progressing(facts, None if held is not None and held.reason is Reason.KIND_NOT_SERVED else held)
     stalled = _stalled(facts, accepted, model)
-    ready = _ready(facts, held, stalled, available, progressing)
-    return [accepted, references, model, available, progressing, stalled, ready]
+    ready = _ready(facts, held, stalled, available, ranking, progressing)
+    return [accepted, references, model, available, ranking, progressing, stalled, ready]
 
 
 def rejected(reason: Reason, message: str) -> list[Condition]:
     """The conditions of a spec that the operator does not act upon."""
     unknown = [
         Condition(kind, Status.UNKNOWN, reason, "not looked at: the spec is not accepted")
-        for kind in (ConditionType.REFERENCES_RESOLVED, ConditionType.MODEL_VERIFIED, ConditionType.AVAILABLE)
+        for kind in (
+            ConditionType.REFERENCES_RESOLVED,
+            ConditionType.MODEL_VERIFIED,
+            ConditionType.AVAILABLE,
+            ConditionType.RANKING_VERIFIED,
+        )
     ]
     return [
         _false(ConditionType.ACCEPTED, reason, message),
@@ -167,6 +178,20 @@ def _available(facts: Facts) -> Condition:
     return _true(kind, Reason.AVAILABLE, "pods of this template are ready, each after a warm-up ranking")
 
 
+def _ranking(facts: Facts, available: Condition) -> Condition:
+    kind, probe = ConditionType.RANKING_VERIFIED, facts.probe
+    if available.status is not Status.TRUE:
+        return Condition(kind, Status.UNKNOWN, available.reason, "not asked: no pod of this template is ready")
+    told = facts.told
+    if probe is None and told is not None and told.get("observedGeneration") == facts.service.generation:
+        known = (Reason.RANKED, Reason.RANKING_WRONG, Reason.UNREACHABLE, Reason.NO_KEY, Reason.OVERLOADED)
+        if told["reason"] in {each.value for each in known}:
+            return Condition(kind, Status(told["status"]), Reason(told["reason"]), told["message"])
+    if probe is None:
+        return Condition(kind, Status.UNKNOWN, Reason.RANKING_PENDING, "a first ranking is being asked for")
+    return Condition(kind, probe.status, probe.reason, probe.message)
+
+
 def _progressing(facts: Facts, held: Condition | None) -> Condition:
     kind = ConditionType.PROGRESSING
     if held is not None:
@@ -203,7 +228,12 @@ def _stalled(facts: Facts, accepted: Condition, model: Condition) -> Condition:
 
 
 def _ready(
-    facts: Facts, held: Condition | None, stalled: Condition, available: Condition, progressing: Condition
+    facts: Facts,
+    held: Condition | None,
+    stalled: Condition,
+    available: Condition,
+    ranking: Condition,
+    progressing: Condition,
 ) -> Condition:
     kind = ConditionType.READY
     blocking = held or (stalled if stalled.status is Status.TRUE else None)
@@ -218,6 +248,8 @@ def _ready(
     status = (facts.deployment or {}).get("status", {})
     if status.get("updatedReplicas", 0) != status.get("replicas", 0):
         return _false(kind, Reason.NOT_ROLLED_OUT, "pods of an earlier template are still being replaced")
+    if ranking.status is Status.FALSE or ranking.reason is Reason.RANKING_PENDING:
+        return _false(kind, ranking.reason, ranking.message)
     return _true(kind, Reason.READY, "ranking passages")
 
 

@@ -18,8 +18,8 @@ _log = logging.getLogger(__name__)
 class Controller:
     """Runs rounds for keys, `workers` at the same time."""
 
-    def __init__(self, reconciler: Reconciler, metrics: Metrics, workers: int) -> None:
-        self.queue: KeyQueue[Key] = KeyQueue()
+    def __init__(self, reconciler: Reconciler, queue: KeyQueue[Key], metrics: Metrics, workers: int) -> None:
+        self.queue = queue
         self._reconciler = reconciler
         self._metrics = metrics
         self._workers = workers
@@ -55,7 +55,7 @@ class Controller:
             self._metrics.reconcile_errors.labels("Fault").inc()
             self.queue.retry(key)
             return False
-        self._metrics.report(key, outcome.conditions)
+        self._metrics.report(key, outcome.conditions, outcome.milliseconds)
         if outcome.conditions:
             jittered = RESYNC_SECONDS * (1 + random.random() / 4)  # noqa: S311 spreads load, guards nothing
             self.queue.add(key, outcome.again_in if outcome.again_in is not None else jittered)

@@ -6,9 +6,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from reranker_operator.api import Identity, InvalidResourceError, Reason, RerankerService
+from reranker_operator.api import ConditionType, Identity, InvalidResourceError, Reason, RerankerService
 from reranker_operator.api.conditions import Status
 from reranker_operator.desired import Defaults, desired
+from reranker_operator.desired.pod import secrets as secrets_of
 from reranker_operator.kube import ConflictError, Kind, Kube, KubeError
 from reranker_operator.kube.events import utc_now
 from reranker_operator.reconcile.admission import host_path_problem
@@ -16,6 +17,7 @@ from reranker_operator.reconcile.apply import Applied, Applier
 from reranker_operator.reconcile.conditions import Facts, conditions, rejected
 from reranker_operator.reconcile.observe import Observed, observe
 from reranker_operator.reconcile.plan import RECHECK_SECONDS, ModelVerdict, Plan, judge, plan
+from reranker_operator.reconcile.probe import KEY_ENTRY, Prober, target_of
 from reranker_operator.reconcile.report import Reporter, bare_status, status_of
 
 WATCHING_SECONDS = 2.0
@@ -43,6 +45,8 @@ class Outcome:
     """Type -> (status, reason); empty when the service is gone."""
     again_in: float | None = None
     """Seconds until the next look, where no event will ask for one."""
+    milliseconds: int | None = None
+    """Of the last real ranking."""
 
 
 class Reconciler:
@@ -53,6 +57,7 @@ class Reconciler:
         kube: Kube,
         reporter: Reporter,
         *,
+        prober: Prober,
         defaults: Defaults,
         host_paths: Sequence[str] = (),
         exempt_managers: Sequence[str] = (),
@@ -60,6 +65,7 @@ class Reconciler:
     ) -> None:
         self._kube = kube
         self._reporter = reporter
+        self._prober = prober
         self._defaults = defaults
         self._host_paths = host_paths
         self._now = now
@@ -70,6 +76,7 @@ class Reconciler:
         namespace, name = key
         document = await self._kube.get(Kind.RERANKER_SERVICE, namespace, name)
         if document is None or "deletionTimestamp" in document["metadata"]:
+            self._prober.forget(key)
             return Outcome({})  # the garbage collector removes what it owned
         previous = document.get("status") or {}
         try:
@@ -100,12 +107,24 @@ class Reconciler:
             failing=str(trouble) if trouble is not None and not trouble.users_matter else None,
             leaving=planned.leaving,
         )
+        target = target_of(service, observed.service, wanted.template_hash, secrets_of(service))
+        asks = target is not None and facts.rolled_out and facts.ready_pods > 0
+        if asks and target is not None:
+            self._prober.look(target)
+            earlier = {each["type"]: each for each in previous.get("conditions") or ()}
+            told = earlier.get(ConditionType.RANKING_VERIFIED.value)
+            facts = replace(facts, probe=self._prober.latest(target), told=told)
         status = status_of(facts, conditions(facts), previous)
         await self._reporter.write(service, status, previous)
         await self._reporter.repaired(service, applied.repaired)
         if facts.failing is not None and trouble is not None:
             raise trouble  # the status tells it; the queue tries again, later each time
-        return Outcome(_summary(status), self._again_in(status, facts))
+        waits = [self._again_in(status, facts)]
+        if asks and target is not None and facts.probe is not None:  # the first answer wakes by itself
+            waits.append(max(0.0, self._prober.due_in(target)))
+        given = [seconds for seconds in waits if seconds is not None]
+        latency = facts.probe.milliseconds if facts.probe is not None else None
+        return Outcome(_summary(status), min(given, default=None), latency)
 
     async def _carry_out(self, planned: Plan, observed: Observed, applied: Applied) -> KubeError | None:
         """Do what the plan says, as far as the server lets us; returns what stopped it."""
@@ -127,8 +146,8 @@ class Reconciler:
     async def _generate_keys(self, planned: Plan) -> None:
         """A first key, where one is asked for and there is none. What is there is never written over."""
         if planned.generate is not None:
-            key = secrets.token_urlsafe(32)
-            await self._kube.create({**planned.generate, "stringData": {"default": key}})
+            keys = {client: secrets.token_urlsafe(32) for client in ("default", KEY_ENTRY)}
+            await self._kube.create({**planned.generate, "stringData": keys})
 
     def _again_in(self, status: dict[str, Any], facts: Facts) -> float | None:
         """When to look again where no event asks for it: often at first, then ever more rarely."""

@@ -1,6 +1,7 @@
 """Report, second half: write the status, only where it changed, and say in an event what changed."""
 
 import datetime
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -13,6 +14,8 @@ from reranker_operator.kube import Kube
 from reranker_operator.kube.events import Recorder
 from reranker_operator.reconcile.conditions import Facts
 
+PROBE_SECONDS = 3600.0
+"""How old what the status says of the last ranking may be, while nothing changes."""
 STATUS_MANAGER = "reranker-operator-status"
 """An owner of its own, so that applying the status never takes the spec's fields along."""
 
@@ -37,8 +40,24 @@ def status_of(facts: Facts, made: list[Condition], previous: dict[str, Any]) -> 
         "selector": ",".join(f"{key}={value}" for key, value in selector(service, RANKING).items()),
         "endpoint": endpoint(service),
         "model": model,
+        **_probe(facts, made, previous),
         **bare_status(service.generation, made),
     }
+
+
+def _probe(facts: Facts, made: list[Condition], previous: dict[str, Any]) -> dict[str, Any]:
+    """The last ranking that came back right: told when that is news, else at most once an hour."""
+    probe, told = facts.probe, previous.get("probe")
+    if probe is None or probe.milliseconds is None:
+        return {"probe": told} if told else {}
+    before = {each["type"]: each["status"] for each in previous.get("conditions") or ()}
+    now = {each.type.value: each.status.value for each in made}
+    kind = ConditionType.RANKING_VERIFIED.value
+    age = (probe.at - datetime.datetime.fromisoformat(told["at"])).total_seconds() if told else math.inf
+    if told and before.get(kind) == now[kind] and age < PROBE_SECONDS:
+        return {"probe": told}
+    at = probe.at.strftime("%Y-%m-%dT%H:%M:%SZ")
+    return {"probe": {"passages": probe.passages, "milliseconds": probe.milliseconds, "at": at}}
 
 
 def bare_status(generation: int, made: list[Condition]) -> dict[str, Any]:

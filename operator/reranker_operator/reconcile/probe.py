@@ -1,0 +1,250 @@
+"""A real ranking through the Service: that pods call themselves ready proves less than that clients get an answer.
+
+It is asked as a client in the cluster would ask: at the Service's address, with the DNS name as host, over TLS and with
+a key where the spec has them. A round never waits for it; when the answer is there, the service is looked at again.
+"""
+
+import asyncio
+import base64
+import contextlib
+import datetime
+import json
+import math
+import ssl
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final
+
+import aiohttp
+
+from reranker_operator import contract
+from reranker_operator.api import Reason
+from reranker_operator.api.conditions import Status
+from reranker_operator.kube import Kind, Kube, KubeError
+
+BEAT_SECONDS: Final = 300.0
+"""How often a template that ranked right is asked again."""
+RETRY_SECONDS: Final = 15.0
+"""How soon one that did not."""
+OLDER_SECONDS: Final = 2.0
+"""How soon when a pod of an earlier template answered."""
+ANSWER_SECONDS: Final = 10.0
+MOST_BYTES: Final = 1 << 20
+KEY_ENTRY: Final = "operator"
+"""Of the Secret of clients' keys, whose key is sent."""
+QUERY: Final = "which way should i go?"
+PASSAGES: Final = (
+    "two roads diverged in a yellow wood",
+    "turn left at the old oak and follow the river",
+    "a recipe for bread with rye",
+    "the train leaves at noon",
+    "and both that morning equally lay",
+    "in leaves no step had trodden black",
+    "the price of copper rose",
+    "i shall be telling this with a sigh",
+)
+
+Key = tuple[str, str]
+
+
+@dataclass(frozen=True)
+class Target:
+    """Where to ask, and what to bring."""
+
+    key: Key
+    uid: str
+    template: str
+    url: str
+    host: str
+    keys_secret: str | None
+    tls_secret: str | None
+    passages: tuple[str, ...] = PASSAGES
+    tells_revision: bool = True
+    """Whether the runtime says of which template it is."""
+
+
+@dataclass(frozen=True)
+class Probe:
+    """What came of asking."""
+
+    template: str
+    status: Status
+    reason: Reason
+    message: str
+    at: datetime.datetime
+    milliseconds: int | None = None
+    passages: int = 0
+    again_in: float = RETRY_SECONDS
+
+
+class _NoVerdict(Exception):  # noqa: N818 - named for what it means
+    """Nothing can be said of the ranking, because the operator does not get that far."""
+
+    def __init__(self, reason: Reason, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+class _Wrong(Exception):  # noqa: N818
+    """The answer is no ranking."""
+
+
+class Prober:
+    """Asks in the background, once at a time for each service, and remembers the last answer."""
+
+    def __init__(self, kube: Kube, wake: Callable[[Key], None], now: Callable[[], datetime.datetime]) -> None:
+        self._kube, self._wake, self._now = kube, wake, now
+        self._last: dict[Key, tuple[str, Probe]] = {}
+        self._running: dict[Key, asyncio.Task[None]] = {}
+
+    def latest(self, target: Target) -> Probe | None:
+        """The last answer of this template."""
+        uid, probe = self._last.get(target.key, ("", None))
+        return probe if probe is not None and uid == target.uid and probe.template == target.template else None
+
+    def due_in(self, target: Target) -> float:
+        """Seconds until this template is asked again; 0 or less: now."""
+        last = self.latest(target)
+        return 0.0 if last is None else last.again_in - (self._now() - last.at).total_seconds()
+
+    def look(self, target: Target) -> None:
+        """Ask if it is time to, and wake whoever waits when the answer is there."""
+        if target.key not in self._running and self.due_in(target) <= 0:
+            self._running[target.key] = asyncio.create_task(self._ask(target))
+
+    def forget(self, key: Key) -> None:
+        """The service is gone."""
+        self._last.pop(key, None)
+
+    async def _ask(self, target: Target) -> None:
+        try:
+            self._last[target.key] = target.uid, await self._judge(target)
+        finally:
+            del self._running[target.key]
+            self._wake(target.key)
+
+    async def _judge(self, target: Target) -> Probe:
+        def said(status: Status, reason: Reason, message: str, **more: Any) -> Probe:
+            return Probe(target.template, status, reason, message, self._now(), **more)
+
+        begin = time.monotonic()
+        try:
+            revision = await self._rank(target)
+        except _Wrong as wrong:
+            return said(Status.FALSE, Reason.RANKING_WRONG, f"a ranking through {target.url} came back wrong: {wrong}")
+        except _NoVerdict as unknown:
+            return said(Status.UNKNOWN, unknown.reason, str(unknown))
+        milliseconds = round(1000 * (time.monotonic() - begin))
+        if target.tells_revision and revision != target.template:
+            older = "a pod of an earlier template answered; asked again"
+            return said(Status.UNKNOWN, Reason.RANKING_PENDING, older, again_in=OLDER_SECONDS)
+        right = f"{len(target.passages)} passages were ranked through {target.url}"
+        return said(
+            Status.TRUE,
+            Reason.RANKED,
+            right,
+            milliseconds=milliseconds,
+            passages=len(target.passages),
+            again_in=BEAT_SECONDS,
+        )
+
+    async def _rank(self, target: Target) -> str:
+        """One ranking; the revision of the pod that answered."""
+        headers = {"Host": target.host, "Content-Type": "application/json"}
+        if target.keys_secret is not None:
+            headers["Authorization"] = f"Bearer {await self._entry(target)}"
+        more: dict[str, Any] = {}
+        if target.tls_secret is not None:
+            more = {"ssl": await self._trust(target), "server_hostname": target.host.partition(":")[0]}
+        body = {"query": {"text": QUERY}, "passages": [{"text": text} for text in target.passages], "truncate": "END"}
+        timeout = aiohttp.ClientTimeout(total=ANSWER_SECONDS)
+        try:
+            # A connection of its own each time: one that is kept would go on to the pod it once found.
+            async with (
+                aiohttp.ClientSession(trust_env=False, timeout=timeout) as session,
+                session.post(target.url, json=body, headers=headers, **more) as answer,
+            ):
+                text = (await answer.content.read(MOST_BYTES)).decode(errors="replace")
+                status, revision = answer.status, answer.headers.get("X-Reranker-Revision", "")
+        except TimeoutError:
+            raise _NoVerdict(Reason.UNREACHABLE, f"{target.url}: no answer within {ANSWER_SECONDS:g} s") from None
+        except aiohttp.ClientConnectorCertificateError as error:
+            raise _Wrong(f"its certificate is not that of Secret {target.tls_secret}: {error}") from None
+        except (aiohttp.ClientError, OSError) as error:
+            remedy = "where policies or a mesh keep the operator out, this stays unknown"
+            raise _NoVerdict(Reason.UNREACHABLE, f"{target.url} cannot be reached: {error}; {remedy}") from None
+        _check(target, status, text)
+        return revision
+
+    async def _entry(self, target: Target) -> str:
+        found = await self._secret(target, target.keys_secret or "", KEY_ENTRY)
+        lines = [line.strip() for line in found.decode(errors="replace").splitlines() if line.strip()]
+        if not lines:
+            raise _NoVerdict(
+                Reason.NO_KEY,
+                f"Secret {target.keys_secret} has no entry {KEY_ENTRY}: add one with a key for the operator",
+            )
+        return lines[0]
+
+    async def _trust(self, target: Target) -> ssl.SSLContext:
+        """What the Secret says is what must be served, whoever signed it, and under whatever names."""
+        certificates = await self._secret(target, target.tls_secret or "", "tls.crt")
+        context = ssl.create_default_context()
+        context.check_hostname = False  # a certificate may be for the outer name alone
+        context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+        with contextlib.suppress(ssl.SSLError):  # the pods say more plainly what is wrong with it
+            context.load_verify_locations(cadata=certificates.decode(errors="replace"))
+        return context
+
+    async def _secret(self, target: Target, name: str, entry: str) -> bytes:
+        try:
+            secret = await self._kube.get(Kind.SECRET, target.key[0], name)
+        except KubeError as error:
+            raise _NoVerdict(Reason.UNREACHABLE, f"Secret {name} cannot be read: {error}") from None
+        return base64.b64decode(((secret or {}).get("data") or {}).get(entry, ""))
+
+
+def _check(target: Target, status: int, text: str) -> None:
+    said = " ".join(text.split())[:300]
+    if status in (401, 403):
+        entry = (
+            f"the key under {KEY_ENTRY} in Secret {target.keys_secret}"
+            if target.keys_secret
+            else "a request without key"
+        )
+        raise _NoVerdict(Reason.NO_KEY, f"{target.url} refuses {entry}: {said}")
+    if status in (429, 503):
+        raise _NoVerdict(Reason.OVERLOADED, f"{target.url} answered {status}: {said}")
+    if status != 200:  # noqa: PLR2004
+        raise _Wrong(f"{status}: {said}")
+    try:
+        rankings = json.loads(text)["rankings"]
+        places = [int(each["index"]) for each in rankings]
+        logits = [float(each["logit"]) for each in rankings]
+    except (ValueError, TypeError, KeyError):
+        raise _Wrong(f"the answer is no ranking: {said}") from None
+    if sorted(places) != list(range(len(target.passages))):
+        raise _Wrong(f"{len(target.passages)} passages were sent, and those that came back are {places}")
+    if not all(map(math.isfinite, logits)) or logits != sorted(logits, reverse=True):
+        raise _Wrong(f"the logits are not finite numbers, best first: {logits}")
+
+
+def target_of(service: Any, front: dict[str, Any] | None, template: str, secrets: dict[str, str]) -> Target | None:
+    """Where to ask for a ranking of this service; None while its Service has no address."""
+    address = ((front or {}).get("spec") or {}).get("clusterIP")
+    if not address or address == "None":
+        return None
+    port = service.spec.service.port
+    scheme = "https" if "tls" in secrets else "http"
+    shown = f"[{address}]" if ":" in address else address
+    return Target(
+        key=(service.namespace, service.name),
+        uid=service.uid,
+        template=template,
+        url=f"{scheme}://{shown}:{port}{contract.RANKING_PATH}",
+        host=f"{service.name}.{service.namespace}.svc:{port}",
+        keys_secret=secrets.get("api-keys"),
+        tls_secret=secrets.get("tls"),
+        passages=PASSAGES[: service.spec.server.max_passages],
+    )
