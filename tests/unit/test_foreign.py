@@ -65,7 +65,7 @@ def test_a_server_that_defaults_requests_from_limits_is_no_stranger(
         (lambda p: p["containers"].insert(0, {"name": "x", "image": "x"}), "/containers/0"),
         (lambda p: p["initContainers"].append({"name": "x", "image": "x"}), "/initContainers/1"),
         (lambda p: p["volumes"].append({"name": "x", "emptyDir": {}}), "/volumes/3"),
-        (lambda p: p["containers"][0]["env"].append({"name": "X", "value": "1"}), "/containers/0/env/8"),
+        (lambda p: p["containers"][0]["env"].append({"name": "X", "value": "1"}), "/containers/0/env/9"),
         (lambda p: p["containers"][0].update(envFrom=[{"secretRef": {"name": "x"}}]), "/containers/0/envFrom"),
         (lambda p: p["containers"][0].update(lifecycle={"preStop": {}}), "/containers/0/lifecycle"),
         (
