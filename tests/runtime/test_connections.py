@@ -233,6 +233,12 @@ def test_100_headers_and_60_thousand_bytes_are_fine(peer: Any) -> None:
         b"POST /v1/ranking HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
         b"POST /v1/ranking HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nab\r\n",
         b"POST /v1/ranking HTTP/1.1\nContent-Length: 2\n\n{}",
+        b"POST /v1/ranking HTTP/1.0\r\nConnection: keep-alive\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        *(
+            b"POST /v1/ranking HTTP/1.1\r\nConnection: Upgrade\r\nUpgrade: h2c\r\nTransfer-Encoding: %s\r\n\r\n"
+            % coding
+            for coding in (b"xchunked", b"identity")
+        ),
     ],
 )
 def test_what_is_not_http_is_400(server: Any, peer: Any, sent: bytes) -> None:
@@ -241,8 +247,9 @@ def test_what_is_not_http_is_400(server: Any, peer: Any, sent: bytes) -> None:
     assert dropped(server, "malformed") == before + 1
 
 
-def test_nothing_comes_between_an_answer_and_what_follows_it(server: Any, peer: Any) -> None:
-    both = peer().send(post() + b"nonsense\r\n\r\n")
+@pytest.mark.parametrize("follows", [b"nonsense\r\n\r\n", b"GET /v1/models HTTP/2.0\r\n\r\n"])
+def test_nothing_comes_between_an_answer_and_what_follows_it(peer: Any, follows: bytes) -> None:
+    both = peer().send(post() + follows)
     [(status, headers, body)] = both.answers(2)
     assert (status, headers["connection"], len(body["rankings"])) == (200, "close", 2)
 

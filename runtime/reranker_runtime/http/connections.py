@@ -153,18 +153,22 @@ class Connection(HttpToolsProtocol):
     def _feed(self, data: bytes) -> None:
         while data and not (self.leaving or self._deaf):
             try:
-                self.parser.feed_data(data)
-            except httptools.HttpParserUpgrade as upgrade:
-                data = data[upgrade.args[0] :]
-                self._decline_upgrade()
+                data = self._parse(data)
             except httptools.HttpParserError as error:
                 why = str(error) or type(error).__name__
                 self._stop(
                     self._refusal or InvalidRequest(f"this is not HTTP/1.1 as it is spoken here: {why}", status=400)
                 )
                 return
-            else:
-                return
+
+    def _parse(self, data: bytes) -> bytes:
+        """What is still to be parsed."""
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserUpgrade as upgrade:
+            self._decline_upgrade()
+            return data[upgrade.args[0] :]
+        return b""
 
     def _decline_upgrade(self) -> None:
         """Go on as if the request had not asked for it: Java's client asks for HTTP/2 beside each request.
@@ -208,11 +212,17 @@ class Connection(HttpToolsProtocol):
             super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
+        version = self.parser.get_http_version()
+        if version not in VERSIONS:
+            raise self._refused(InvalidRequest("this is not HTTP/1.1 as it is spoken here: nor is it 1.0", status=400))
+        if version == "1.0" and any(name == b"transfer-encoding" for name, _ in self.headers):
+            # A proxy that heeds 1.0 sees other requests in these bytes.
+            raise self._refused(
+                InvalidRequest("this is not HTTP/1.1 as it is spoken here: 1.0 has no Transfer-Encoding", status=400)
+            )
         self._heading, self._received = False, 0
         if not self.flow.write_paused:
             self.due = NEVER
-        if self.parser.get_http_version() not in VERSIONS:
-            raise ValueError("neither HTTP/1.1 nor HTTP/1.0")
         super().on_headers_complete()
         if self._guard.stopping:
             self.cycle.keep_alive = False
