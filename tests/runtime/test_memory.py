@@ -32,6 +32,16 @@ def test_512_passages_at_the_models_full_length_take_no_more_memory_than_a_few_b
     assert peak(bert) - before < GROWTH
 
 
+def test_a_body_of_quotes_is_refused_without_being_taken_to_pieces(started: Any) -> None:
+    server = started["sentence"].ready()
+    server.http.post("/v1/ranking", content=b" " * (60 * MIB))
+    before = peak(server)
+    answer = server.http.post("/v1/ranking", content=b"," * 1_000_001 + b'"' * (60 * MIB))
+    assert answer.status_code == 413
+    assert "commas and brackets" in answer.json()["message"]
+    assert peak(server) - before < 4 * GROWTH
+
+
 @pytest.fixture(scope="module")
 def blueprint(tmp_path_factory: pytest.TempPathFactory) -> Blueprint:
     directory = tmp_path_factory.mktemp("llama")
