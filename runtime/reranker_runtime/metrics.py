@@ -133,7 +133,6 @@ class Metrics:
     def count(self, plan: Plan, times: Times) -> None:
         """One ranking that was answered."""
         self.passages.inc(plan.passages)
-        self.request_passages.observe(plan.passages)
         self.tokens.inc(plan.tokens)
         self.truncated.inc(plan.truncated)
         self.emptied.inc(plan.emptied)

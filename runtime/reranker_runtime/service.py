@@ -9,14 +9,15 @@ import asyncio
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 from reranker_runtime import version
 from reranker_runtime.artifacts.digest import check_digest, digest
 from reranker_runtime.engine.pool import Pool
-from reranker_runtime.engine.queue import Queue, Times, free
+from reranker_runtime.engine.queue import Queue, Times
 from reranker_runtime.engine.rows import Ask, Plan, Scores
 from reranker_runtime.errors import ModelError, Reason, RerankerError, Unavailable
 from reranker_runtime.metrics import Metrics
@@ -146,20 +147,24 @@ class Service:
             self.metrics.refused.labels("not_ready").inc()
             raise Unavailable(f"not ready: {self.message}", cause=self.phase.value)
 
-    async def rank(self, ask: Ask, times: Times | None = None, charge: Callable[[Plan], None] | None = None) -> Scores:
-        """One ranking, counted; raises `RequestError`. `times` and `charge` are the queue's."""
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        """Around the rankings of one request, whose end a stop waits for; raises `Unavailable` while nothing is ranked."""
         self.check_ready()
-        times = times or Times()
         self._running += 1
         self._idle.clear()
         self.metrics.running.set(self._running)
         try:
-            scores = await self._queued.rank(ask, times, charge or free)
+            yield
         finally:
             self._running -= 1
             self.metrics.running.set(self._running)
             if not self._running:
                 self._idle.set()
+
+    async def rank(self, ask: Ask, times: Times, charge: Callable[[Plan], None], first: Times | None) -> Scores:
+        """One ranking of a request that is `running`, counted; raises `RequestError`. The rest is the queue's."""
+        scores = await self._queued.rank(ask, times, charge, first)
         self.metrics.count(scores.plan, times)
         return scores
 

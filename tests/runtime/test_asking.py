@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import signal
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -12,6 +14,7 @@ QUERY = 10
 """Words, each of them a token."""
 CHUNK = 503 - QUERY - 2
 """Tokens that a chunk may have on the server `bert`, two of them left free."""
+SPLIT = {"RERANKER_SPLIT_LARGE_REQUESTS": "true", "NIM_PRECISION": "fp32"}
 DOORS = {
     "/v1/ranking": lambda query, texts: {"query": {"text": query}, "passages": [{"text": text} for text in texts]},
     "/v2/rerank": lambda query, texts: {"query": query, "documents": texts},
@@ -31,13 +34,11 @@ def places(answer: Any, count: int) -> list[float]:
 def parted(models: Any, start_for_all: Any) -> Any:
     """At most five passages in one ranking, and larger requests in parts."""
     variables = {
-        "RERANKER_SPLIT_LARGE_REQUESTS": "true",
         "RERANKER_MAX_PASSAGES": 5,
         "RERANKER_MAX_QUEUE_TOKENS": 50_000,
         "NIM_PIPELINE_MAX_SEQ_LEN": 506,
-        "NIM_PRECISION": "fp32",
     }
-    return start_for_all(models.bert, **variables)
+    return start_for_all(models.bert, **SPLIT, **variables)
 
 
 @pytest.fixture(scope="module")
@@ -118,7 +119,9 @@ def test_a_query_that_is_too_long_is_not_cut_because_documents_may_be(started: A
 def test_large_requests_are_ranked_in_parts_where_the_server_says_so(bert: Any, parted: Any, words: Any) -> None:
     texts = [words(1 + n % 7, 3 * n) for n in range(23)]
     want = bert.rank("w1 w2", texts).json()
-    got = parted.ready().rank("w1 w2", texts).json()
+    before = parted.ready().metric("reranker_request_passages_count")
+    got = parted.rank("w1 w2", texts).json()
+    assert parted.metric("reranker_request_passages_count") == before + 1
     assert [each["index"] for each in got["rankings"]] == [each["index"] for each in want["rankings"]]
     assert got["usage"] == want["usage"]
     logits = {each["index"]: each["logit"] for each in got["rankings"]}
@@ -130,6 +133,30 @@ def test_large_requests_are_ranked_in_parts_where_the_server_says_so(bert: Any, 
     assert refused.json()["detail"] == {"passage": 17}
     assert "passages.17 with the query" in refused.json()["message"]
     assert parted.http.get("/v1/metadata").json()["limits"]["splitsLargeRequests"] is True
+
+
+def test_a_large_request_that_was_let_in_is_ranked_to_its_end(models: Any, start: Any, words: Any) -> None:
+    # All its parts together take much longer than a request may wait, and nothing but they is in the queue.
+    server = start(
+        models.slow, **SPLIT, RERANKER_MAX_PASSAGES=10, RERANKER_MAX_QUEUE_SECONDS=0.5, RERANKER_GRACE_SECONDS=100
+    ).ready()
+    with ThreadPoolExecutor() as pool:
+        running = pool.submit(server.rank, "w1", [words(450, n) for n in range(100)])
+        server.wait(lambda: server.metric("reranker_passages_total") >= 10, "ranking")
+        assert server.metric("reranker_running_requests") == 1
+        server.process.send_signal(signal.SIGTERM)
+        server.wait(lambda: server.rank("w1", ["w2"]).status_code == 503, "stopping")
+        answer = running.result()
+    assert answer.status_code == 200, answer.text
+    assert len(answer.json()["rankings"]) == 100
+    assert server.process.wait(30) == 0
+
+
+def test_the_time_limit_is_for_all_parts_together(models: Any, start: Any, words: Any) -> None:
+    server = start(models.slow, **SPLIT, RERANKER_MAX_PASSAGES=10, NIM_REQUEST_TIMEOUT_S=1).ready()
+    answer = server.rank("w1", [words(450, n) for n in range(500)])
+    assert answer.status_code == 504
+    assert "NIM_REQUEST_TIMEOUT_S" in answer.json()["message"]
 
 
 def test_a_query_that_leaves_one_token_does_not_make_a_chunk_of_each_word(parted: Any, words: Any) -> None:

@@ -73,26 +73,35 @@ class Queue:
         self._metrics.batch_seconds.observe(seconds)
         self._metrics.batch_fill.observe(tokens / self._scorer.hardware.batch_tokens)
 
-    async def rank(self, ask: Ask, times: Times | None = None, charge: Callable[[Plan], None] = free) -> Scores:
+    async def rank(
+        self,
+        ask: Ask,
+        times: Times | None = None,
+        charge: Callable[[Plan], None] = free,
+        first: Times | None = None,
+    ) -> Scores:
         """Tokenise, queue, score; raises `RequestError`. Cancelling the caller's task takes the request out.
 
-        `times` is told how far it came; `charge` may refuse what was tokenised by raising.
+        `times` is told how far it came; `charge` may refuse what was tokenised by raising. `first` is of the part with
+        which the same request was let in: its time runs from then, and it is not refused for a wait any more.
         """
-        if self._waiting >= self._settings.max_queue:
+        if first is None and self._waiting >= self._settings.max_queue:
             raise self._refused(
                 "queue_full", f"the queue is full ({self._settings.max_queue} requests are waiting); try again shortly"
             )
+        times = times or Times()
+        left = (first or times).begun + self._settings.request_timeout - time.monotonic()
         try:
-            async with asyncio.timeout(self._settings.request_timeout):
-                return await self._score(ask, times or Times(), charge)
+            async with asyncio.timeout(left):
+                return await self._score(ask, times, charge, admitted=first is not None)
         except TimeoutError:
             raise TimedOut(
                 f"the request took longer than {self._settings.request_timeout:g} seconds and was given up; "
                 "send fewer passages, or raise NIM_REQUEST_TIMEOUT_S"
             ) from None
 
-    async def _score(self, ask: Ask, times: Times, charge: Callable[[Plan], None]) -> Scores:
-        latest = self._loop.time() + self._settings.max_queue_seconds
+    async def _score(self, ask: Ask, times: Times, charge: Callable[[Plan], None], *, admitted: bool) -> Scores:
+        latest = None if admitted else self._loop.time() + self._settings.max_queue_seconds
         self._tokenising += 1
         try:
             async with asyncio.timeout_at(latest):
@@ -106,21 +115,22 @@ class Queue:
         times.tokenised = time.monotonic()
         if self._closed:
             raise self._stopping()
-        self._admit(plan)
+        self._admit(plan, admitted=admitted)
         charge(plan)
         job = self._pool.submit(plan)
         self._jobs.add(job)
         future = asyncio.wrap_future(job.future)
-        timer = self._loop.call_at(latest, self._expire, job)
+        timer = None if latest is None else self._loop.call_at(latest, self._expire, job)
         try:
             return await future
         finally:
-            timer.cancel()
+            if timer is not None:
+                timer.cancel()
             times.started, times.scored = job.started, time.monotonic()
             self._jobs.discard(job)
             self._pool.drop(job)
 
-    def _admit(self, plan: Plan) -> None:
+    def _admit(self, plan: Plan, *, admitted: bool) -> None:
         """Refuse now what could not be served in time, or would make the queue too large; an empty one takes any."""
         waiting, work = self._pool.waiting, plan.work
         if not waiting:
@@ -141,6 +151,8 @@ class Queue:
                 f"has {work}); try again shortly",
                 self._pool.seconds(0),
             )
+        if admitted:
+            return
         done = self._pool.seconds(work)
         wait = done - work / self._pool.rate if self._pool.rate else 0.0
         if wait > self._settings.max_queue_seconds or done > self._settings.request_timeout:

@@ -61,7 +61,7 @@ DOORS: Final = (
 MIXED: Final = "/rerank"
 """Where TEI's clients come, too."""
 AT_ONCE: Final = 8
-"""Rankings of one request that are in the queue together: parts of a large one, or queries with a document each."""
+"""Rankings of one request that are in the queue together, of which each has a few passages only."""
 
 
 def dialect_at(path: str) -> Dialect:
@@ -139,6 +139,7 @@ class RankingRoutes:
         note.passages = sum(plan.passages for plan in plans)
         note.tokens = sum(plan.tokens for plan in plans)
         note.truncated = sum(plan.truncated for plan in plans)
+        self._service.metrics.request_passages.observe(note.passages)
         emptied = sum(plan.emptied for plan in plans)
         logits = [logit for each in scores for logit in each.logits]
         result = Result(logits, note.tokens, note.model, note.identity)
@@ -147,15 +148,23 @@ class RankingRoutes:
 
     async def _score(self, asks: Sequence[Ask], note: Record) -> list[Scores]:
         """Scores of each ask, in parts of what one ranking may hold; the first failure ends them all."""
+        with self._service.running():
+            return await self._score_parts(self._parts(asks), note)
+
+    def _parts(self, asks: Sequence[Ask]) -> list[Ask]:
         most = self._rules.most
-        parts = [
+        return [
             replace(ask, passages=ask.passages[begin : begin + most])
             for ask in asks
             for begin in range(0, len(ask.passages), most)
         ]
+
+    async def _score_parts(self, parts: Sequence[Ask], note: Record) -> list[Scores]:
         if len(parts) == 1:
             return [await self._score_one(parts[0], 0, note)]
-        slots = asyncio.Semaphore(AT_ONCE)
+        # No more than one ranking may hold is in the queue together, where other requests wait behind it.
+        largest = max(len(part.passages) for part in parts)
+        slots = asyncio.Semaphore(max(1, min(AT_ONCE, self._rules.most // largest)))
 
         async def in_turn(part: Ask, before: int) -> Scores:
             async with slots:
@@ -173,6 +182,7 @@ class RankingRoutes:
                 task.cancel()
 
     async def _score_one(self, ask: Ask, before: int, note: Record) -> Scores:
+        first = note.rankings[0] if note.admitted else None
         times = Times()
         note.rankings.append(times)
 
@@ -182,7 +192,7 @@ class RankingRoutes:
             note.admitted = True
 
         try:
-            return await self._service.rank(ask, times, charge)
+            return await self._service.rank(ask, times, charge, first)
         except RequestError as error:
             raise error.behind(before) from None
 

@@ -33,7 +33,7 @@ class Record:
     parsed: float | None = None
     rankings: list[Times] = field(default_factory=list)
     admitted: bool = False
-    """Whether the client's quota let it in."""
+    """Whether the queue and the client's quota let it in."""
     status: int = 0
     error: str = ""
     """The message that it was answered with; it names fields and limits, never texts."""
