@@ -89,7 +89,7 @@ def render(file: Any, host_paths: tuple[str, ...], runtime_image: str) -> None:
     default="reranker-system",
     show_default=True,
     envvar="POD_NAMESPACE",
-    help="Namespace of the leader's Lease.",
+    help="The operator's own namespace, of the leader's Lease and of its key.",
 )
 @click.option(
     "--lease-seconds",
@@ -138,7 +138,7 @@ def run(**options: Any) -> None:
     """Watch RerankerServices and keep what they ask for in place."""
     from reranker_operator.run import Options, serve  # noqa: PLC0415 kopf takes a second to import
 
-    options["defaults"] = Defaults(image=options.pop("runtime_image"))
+    options["defaults"] = Defaults(image=options.pop("runtime_image"), namespace=options["lease_namespace"])
     sys.exit(serve(Options(**options)))
 
 

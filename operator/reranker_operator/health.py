@@ -1,9 +1,11 @@
 """Health and metrics over HTTP, for the kubelet and Prometheus."""
 
 import asyncio
+import logging
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Protocol
 
 from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
@@ -13,19 +15,46 @@ from reranker_operator.metrics import Metrics
 STUCK_SECONDS = 120.0
 """A service that waits this long for its round means that the loop does not turn."""
 
+_log = logging.getLogger("reranker_operator")
+
 
 class Health:
     """What the process is doing, in one word, and whether its loop turns."""
 
-    def __init__(self, oldest_wait: Callable[[], float]) -> None:
+    def __init__(self) -> None:
         self.state = "starting"
         self.ready = False
-        self._oldest_wait = oldest_wait
+        self._loop: Loop | None = None
+
+    def say(self, state: str) -> None:
+        """Tell what the process is doing, in the log too where that is news."""
+        if state != self.state:
+            self.state = state
+            _log.info("%s", state)
+
+    def watch(self, loop: "Loop | None") -> None:
+        """From now on the process is as well as this loop; None: as it stands by."""
+        self._loop = loop
 
     def problem(self) -> str | None:
         """Why the process should be started again, if it should."""
-        waited = self._oldest_wait()
-        return f"a service has waited {waited:.0f} s for its round" if waited > STUCK_SECONDS else None
+        if self._loop is None:
+            return None
+        if (waited := self._loop.longest_wait()) > STUCK_SECONDS:
+            return f"a service has waited {waited:.0f} s for its round"
+        if (took := self._loop.longest_round()) > STUCK_SECONDS:
+            return f"a round has taken {took:.0f} s"
+        return None
+
+
+class Loop(Protocol):
+    """What turns; times are seconds."""
+
+    def longest_wait(self) -> float:
+        """For how long the service that has waited longest is due."""
+
+    def longest_round(self) -> float:
+        """For how long the round that began first runs."""
 
 
 @asynccontextmanager

@@ -14,6 +14,8 @@ class _JsonFormatter(logging.Formatter):
             "logger": record.name,
             "message": record.getMessage(),
         }
+        if (service := getattr(record, "service", None)) is not None:
+            line["service"] = service
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
         return json.dumps(line)

@@ -6,6 +6,7 @@ from typing import Final
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from reranker_operator import __version__
+from reranker_operator.reconcile.probe import Probe
 
 
 class Metrics:
@@ -32,9 +33,15 @@ class Metrics:
         self.queue_depth = Gauge(f"{prefix}_queue_depth", "Services waiting for a round.", registry=self.registry)
         self.leader = Gauge(f"{prefix}_leader", "1 where this process holds the lease.", registry=self.registry)
         self.conditions = Gauge(
-            f"{prefix}_condition",
-            "1 for the present status and reason of each service's conditions.",
-            ["namespace", "name", "type", "status", "reason"],
+            f"{prefix}_conditions",
+            "Services by the status and reason of each of their conditions.",
+            ["type", "status", "reason"],
+            registry=self.registry,
+        )
+        self.ready = Gauge(
+            f"{prefix}_service_ready",
+            "1 where the service is Ready, else 0.",
+            ["namespace", "name"],
             registry=self.registry,
         )
         self.ranking_seconds = Gauge(
@@ -43,28 +50,45 @@ class Metrics:
             ["namespace", "name"],
             registry=self.registry,
         )
+        self.certificate_expiry = Gauge(
+            f"{prefix}_certificate_expiry_timestamp_seconds",
+            "When the certificate that each service shows goes out of date, as Unix time.",
+            ["namespace", "name"],
+            registry=self.registry,
+        )
         build = Gauge(f"{prefix}_build_info", "1, with the version as a label.", ["version"], registry=self.registry)
         build.labels(__version__).set(1)
         self._reported: dict[tuple[str, str], dict[str, tuple[str, str]]] = {}
+        self._counted: dict[tuple[str, str, str], int] = {}
 
     def on_call(self, verb: str, kind: str, status: int) -> None:
         """Count a request to the API server."""
         self.api_calls.labels(verb, kind, str(status)).inc()
 
-    def report(
-        self, key: tuple[str, str], conditions: dict[str, tuple[str, str]], milliseconds: int | None = None
-    ) -> None:
-        """Show a service's conditions (type -> status, reason), and forget those it no longer has."""
-        if milliseconds is not None:
-            self.ranking_seconds.labels(*key).set(milliseconds / 1000)
-        elif not conditions:
-            with contextlib.suppress(KeyError):
-                self.ranking_seconds.remove(*key)
+    def report(self, key: tuple[str, str], conditions: dict[str, tuple[str, str]], probe: Probe | None = None) -> None:
+        """Show a service's conditions (type -> status, reason), and forget it where it has none any more."""
         before = self._reported.pop(key, {})
-        for kind, (status, reason) in before.items():
-            if conditions.get(kind) != (status, reason):
-                self.conditions.remove(*key, kind, status, reason)
-        for kind, (status, reason) in conditions.items():
-            self.conditions.labels(*key, kind, status, reason).set(1)
+        for kind, state in before.items() - conditions.items():
+            self._count(kind, state, -1)
+        for kind, state in conditions.items() - before.items():
+            self._count(kind, state, 1)
         if conditions:
             self._reported[key] = conditions
+            self.ready.labels(*key).set(conditions["Ready"][0] == "True")
+        else:
+            for gauge in (self.ready, self.ranking_seconds, self.certificate_expiry):
+                with contextlib.suppress(KeyError):
+                    gauge.remove(*key)
+        if probe is not None and probe.milliseconds is not None:
+            self.ranking_seconds.labels(*key).set(probe.milliseconds / 1000)
+        if probe is not None and probe.expires is not None:
+            self.certificate_expiry.labels(*key).set(probe.expires.timestamp())
+
+    def _count(self, kind: str, state: tuple[str, str], change: int) -> None:
+        labels = (kind, *state)
+        counted = self._counted[labels] = self._counted.get(labels, 0) + change
+        if counted:
+            self.conditions.labels(*labels).set(counted)
+        else:
+            del self._counted[labels]
+            self.conditions.remove(*labels)

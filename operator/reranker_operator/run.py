@@ -6,22 +6,22 @@ import signal
 import socket
 import sys
 import uuid
-from collections.abc import Coroutine, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from kubernetes.aio import client, config
 
 from reranker_operator import __version__
 from reranker_operator.desired import Defaults
 from reranker_operator.health import Health, served
-from reranker_operator.kopf_adapter import watch
+from reranker_operator.kopf_adapter import Event, watch
 from reranker_operator.kube import Kind, Kube, KubeError, NotFoundError
 from reranker_operator.kube.client import load_configuration
 from reranker_operator.kube.election import LEASE_NAME, Election
 from reranker_operator.kube.events import Recorder, utc_now
 from reranker_operator.logs import set_up_logging
 from reranker_operator.metrics import Metrics
+from reranker_operator.reconcile.cache import Cache
 from reranker_operator.reconcile.controller import Controller
 from reranker_operator.reconcile.probe import Prober
 from reranker_operator.reconcile.queue import KeyQueue
@@ -29,6 +29,7 @@ from reranker_operator.reconcile.reconciler import Key, Reconciler
 from reranker_operator.reconcile.report import Reporter
 
 CRD_POLL_SECONDS = 2.0
+WATCH_AGAIN_SECONDS = 1.0
 
 _log = logging.getLogger("reranker_operator")
 
@@ -66,47 +67,28 @@ def serve(options: Options) -> int:
 async def _serve(options: Options) -> int:
     configuration = await load_configuration()
     metrics = Metrics()
-    async with client.ApiClient(configuration) as api:
-        kube = Kube(api, metrics.on_call)
-        queue: KeyQueue[Key] = KeyQueue()
-        reconciler = Reconciler(
-            kube,
-            Reporter(kube, Recorder(kube), utc_now),
-            prober=Prober(kube, queue.add, utc_now),
-            defaults=options.defaults,
-            host_paths=options.host_paths,
-            exempt_managers=options.exempt_managers,
-        )
-        controller = Controller(reconciler, queue, metrics, options.workers)
-        metrics.queue_depth.set_function(controller.queue.depth)
-        health = Health(controller.queue.oldest_wait)
-        identity = f"{socket.gethostname()}_{uuid.uuid4()}"
-        election = Election(api, options.lease_namespace, identity, options.lease_seconds)
-        process = _Process(options, configuration, kube, controller, election, health, metrics)
-        async with served(health, metrics, options.health_port, options.metrics_port):
+    async with client.ApiClient(configuration) as api, Kube(configuration, metrics.on_call) as kube:
+        process = _Process(options, configuration, api, kube, metrics)
+        async with served(process.health, metrics, options.health_port, options.metrics_port):
             return await process.run()
 
 
 class _Process:
-    """The life of one operator process: wait for the CRD, stand for election, lead, stop."""
+    """The life of one operator process: wait for the CRD, stand for election, lead, stand again, stop."""
 
     def __init__(
         self,
         options: Options,
         configuration: client.Configuration,
+        api: client.ApiClient,
         kube: Kube,
-        controller: Controller,
-        election: Election,
-        health: Health,
         metrics: Metrics,
     ) -> None:
-        self._options = options
-        self._configuration = configuration
-        self._kube = kube
-        self._controller = controller
-        self._election = election
-        self._health = health
-        self._metrics = metrics
+        self.health = Health()
+        self._options, self._configuration = options, configuration
+        self._api, self._kube, self._metrics = api, kube, metrics
+        self._identity = f"{socket.gethostname()}_{uuid.uuid4()}"
+        self._election = self._new_election()
         self._stop = asyncio.Event()
 
     async def run(self) -> int:
@@ -118,7 +100,7 @@ class _Process:
         _log.info("version %s, watching %s", __version__, watched)
         tasks = {asyncio.create_task(self._stop.wait(), name="stop"), asyncio.create_task(self._live(), name="loop")}
         ended, running = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-        self._health.ready = False
+        self.health.ready = False
         for task in running:
             # A half-done round is finished by the next leader: every step is level-triggered.
             task.cancel()
@@ -126,42 +108,79 @@ class _Process:
         await self._election.release()
         for task in ended:
             if task.get_name() == "loop":
-                _log.error("%s; this process ends, to be started again", task.exception() or "the loop ended")
+                _log.error("the loop ended, and this process with it, to be started again", exc_info=task.exception())
                 return 1
         _log.info("stopped")
         return 0
 
     async def _live(self) -> None:
-        self._health.state = f"waiting for the {Kind.RERANKER_SERVICE.title} CRD"
-        await _wait_for_crd(self._kube, self._options.namespaces)
-        self._health.state = f"standing by for lease {self._options.lease_namespace}/{LEASE_NAME}"
-        self._health.ready = True
-        _log.info("%s", self._health.state)
-        try:
-            async with asyncio.TaskGroup() as group:
-                group.create_task(self._ends("the lease was lost", self._election.run()))
-                await self._election.leading.wait()
-                self._health.state = "leading"
-                self._metrics.leader.set(1)
-                _log.info("leading")
-                watching = watch(self._configuration, self._options.namespaces, self._controller.queue.add)
-                group.create_task(self._ends("the watch ended", watching))
-                group.create_task(self._controller.run())
-        except* _EndedError as ended:
-            raise ended.exceptions[0] from ended
+        while True:
+            self.health.say(f"waiting for the {Kind.RERANKER_SERVICE.title} CRD")
+            await _wait_for_crd(self._kube, self._options.namespaces)
+            self.health.say(f"standing by for lease {self._options.lease_namespace}/{LEASE_NAME}")
+            self.health.ready = True
+            try:
+                async with asyncio.TaskGroup() as group:
+                    group.create_task(self._hold_lease())
+                    await self._election.leading.wait()
+                    await self._lead(group)
+            except* _LeaseLostError:
+                # What was under way has been cancelled. Standing again beats a restart, which the kubelet would delay.
+                _log.warning("the lease was lost: another operator leads, or the API server was out of reach")
+            self._metrics.leader.set(0)
+            self.health.watch(None)
+            self._election = self._new_election()
 
-    @staticmethod
-    async def _ends(words: str, work: Coroutine[Any, Any, None]) -> None:
-        """Turn the end of what must not end into an error that names it."""
-        try:
-            await work
-        except Exception as error:
-            raise _EndedError(f"{words}: {error!r}") from error
-        raise _EndedError(words)
+    async def _hold_lease(self) -> None:
+        await self._election.run()
+        raise _LeaseLostError
+
+    async def _lead(self, group: asyncio.TaskGroup) -> None:
+        """Start watching and working, with nothing from an earlier time of leading."""
+        self._metrics.leader.set(1)
+        queue: KeyQueue[Key] = KeyQueue()
+        cache = Cache(self._kube, self._options.namespaces, queue.add)
+        reconciler = Reconciler(
+            self._kube,
+            cache,
+            Reporter(self._kube, cache, Recorder(self._kube), utc_now),
+            prober=Prober(self._kube, queue.add, utc_now),
+            defaults=self._options.defaults,
+            host_paths=self._options.host_paths,
+            exempt_managers=self._options.exempt_managers,
+        )
+        controller = Controller(reconciler, queue, self._metrics, self._options.workers)
+        self._metrics.queue_depth.set_function(queue.depth)
+        group.create_task(cache.run())
+        group.create_task(self._watch_services(cache, queue))
+        await cache.complete(lambda words: self.health.say(f"leading, {words}"))
+        self.health.say("leading")
+        self.health.watch(controller)
+        group.create_task(controller.run())
+
+    async def _watch_services(self, cache: Cache, queue: KeyQueue[Key]) -> None:
+        """kopf gives up where an API server is away for longer than it likes: its watch is begun again."""
+
+        def told(event: Event) -> None:
+            change = cache.services.tell(*event)
+            if change is not None:
+                queue.add(change.place)
+
+        while True:
+            try:
+                await watch(self._configuration, self._options.namespaces, told)
+                _log.warning("the watch of services ended; it is begun again in %g s", WATCH_AGAIN_SECONDS)
+            except Exception as error:  # noqa: BLE001 whatever it was, the next list finds what was missed
+                _log.warning("the watch of services is begun again in %g s: %r", WATCH_AGAIN_SECONDS, error)
+            await asyncio.sleep(WATCH_AGAIN_SECONDS)
+
+    def _new_election(self) -> Election:
+        options = self._options
+        return Election(self._api, options.lease_namespace, self._identity, options.lease_seconds)
 
 
-class _EndedError(Exception):
-    """Something that runs for as long as the process does has ended."""
+class _LeaseLostError(Exception):
+    """Somebody else may lead."""
 
 
 async def _wait_for_crd(kube: Kube, namespaces: Sequence[str]) -> None:

@@ -11,6 +11,7 @@ from reranker_operator.api.access import Authentication, Tls
 from reranker_operator.api.base import ApiType, PodValue, Rule, keyed_by
 from reranker_operator.api.exposure import DisruptionBudget, Gateway, Ingress, Monitoring, NetworkPolicy
 from reranker_operator.api.model import Model, ObjectName
+from reranker_operator.api.rollout import Rollout
 
 LABEL_PREFIX = "reranking.dev/"
 OWNED_LABELS = (
@@ -234,6 +235,8 @@ class Spec(ApiType):
     """An HTTPRoute that leads from Gateways to the Service."""
     network_policy: NetworkPolicy | None = None
     """A NetworkPolicy: who may connect to the pods."""
+    rollout: Rollout = Rollout()
+    """How pods of a changed template take the place of the old ones."""
     disruption_budget: DisruptionBudget | None = None
     """A PodDisruptionBudget: how many pods a drain may take at once."""
     monitoring: Monitoring | None = None

@@ -3,28 +3,57 @@
 from typing import Any
 
 from reranker_operator.api import RerankerService
-from reranker_operator.desired.metadata import MODEL_HASH, RANKING, TEMPLATE_HASH, digest, metadata, selector
+from reranker_operator.api.rollout import RolloutStrategy
+from reranker_operator.desired.given import Given, Template
+from reranker_operator.desired.metadata import (
+    INPUTS,
+    MODEL_HASH,
+    RANKING,
+    REPLACED,
+    SCALED,
+    TEMPLATE_HASH,
+    digest,
+    metadata,
+    selector,
+)
 from reranker_operator.desired.pod import ranking_pod
 
-PROGRESS_DEADLINE_SECONDS = 1800
-"""A large model may take many minutes from a cold image and disk to its warm-up ranking."""
+_SURGE = {"maxSurge": 1, "maxUnavailable": 0}
+"""One extra pod first: the old ones serve until it has scored its warm-up ranking."""
+_REPLACE = {"maxSurge": 0, "maxUnavailable": 1}
+"""One pod goes first, and leaves its GPU to the next."""
 
 
-def deployment(service: RerankerService, image: str, model_hash: str) -> dict[str, Any]:
-    """The Deployment; its pod template carries its own hash, so that pods of one template can be told from others."""
+def ranking_template(service: RerankerService, image: str, given: Given) -> Template:
+    """The pod template; it carries its own hash, so that pods of one template can be told from others."""
+    if given.recorded is not None:
+        return given.recorded
     template = ranking_pod(service, image)
+    if given.inputs is not None:
+        template["metadata"].setdefault("annotations", {})[INPUTS] = given.inputs
     template["metadata"]["labels"][TEMPLATE_HASH] = digest(template)
+    return template
+
+
+def deployment(service: RerankerService, template: Template, model_hash: str, given: Given) -> dict[str, Any]:
+    """The Deployment of `template`, or of the one to fall back to."""
+    notes = {MODEL_HASH: model_hash}
+    if given.make_room:
+        notes[REPLACED] = str(template["metadata"]["labels"][TEMPLATE_HASH])
+    if given.scaled:
+        notes[SCALED] = "true"
+    replace = given.make_room or service.spec.rollout.strategy is RolloutStrategy.REPLACE
+    replicas = {} if given.scaled else {"replicas": service.spec.replicas if given.replicas is None else given.replicas}
     return {
         "apiVersion": "apps/v1",
         "kind": "Deployment",
-        "metadata": metadata(service, service.name, RANKING, annotations={MODEL_HASH: model_hash}),
+        "metadata": metadata(service, service.name, RANKING, annotations=notes),
         "spec": {
-            "replicas": service.spec.replicas,
+            **replicas,
             "revisionHistoryLimit": 5,
-            "progressDeadlineSeconds": PROGRESS_DEADLINE_SECONDS,
+            "progressDeadlineSeconds": service.spec.rollout.progress_deadline_seconds,
             "selector": {"matchLabels": selector(service, RANKING)},
-            # One extra pod first: the old ones serve until it has scored its warm-up ranking.
-            "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0}},
-            "template": template,
+            "strategy": {"type": "RollingUpdate", "rollingUpdate": _REPLACE if replace else _SURGE},
+            "template": given.fallback or template,
         },
     }

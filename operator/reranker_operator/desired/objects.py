@@ -6,8 +6,9 @@ from typing import Any
 from reranker_operator import __version__
 from reranker_operator.api import RerankerService
 from reranker_operator.api.spec import Image
-from reranker_operator.desired.deployment import deployment
+from reranker_operator.desired.deployment import deployment, ranking_template
 from reranker_operator.desired.disruptionbudget import disruption_budget
+from reranker_operator.desired.given import Given, Template
 from reranker_operator.desired.httproute import http_route
 from reranker_operator.desired.ingress import ingress
 from reranker_operator.desired.keys import generated_keys
@@ -56,11 +57,13 @@ class Desired:
     model_hash: str
     generated_keys: dict[str, Any] | None
     """The Secret that is made with a first key, without it, where the spec asks for one."""
+    template: Template
+    """The pod template of this spec; the Deployment's own, but where that falls back to an earlier one."""
 
     @property
     def template_hash(self) -> str:
         """The label that pods of this template carry."""
-        return str(self.deployment["spec"]["template"]["metadata"]["labels"][TEMPLATE_HASH])
+        return str(self.template["metadata"]["labels"][TEMPLATE_HASH])
 
     def objects(self) -> list[dict[str, Any]]:
         """Every object, in the order in which they are made."""
@@ -68,18 +71,24 @@ class Desired:
         return [each for each in (*made, *(each.document for each in self.optional)) if each is not None]
 
 
-def desired(service: RerankerService, defaults: Defaults) -> Desired:
+_NOTHING = Given()
+
+
+def desired(service: RerankerService, defaults: Defaults, given: Given = _NOTHING) -> Desired:
     """Every object for `service`."""
-    image = _image(service, defaults)
+    recorded = given.recorded
+    image = _image(service, defaults) if recorded is None else str(recorded["spec"]["containers"][0]["image"])
     verified = model_hash(service, image)
+    template = ranking_template(service, image, given)
     return Desired(
         service_account=service_account(service),
         service=build_service(service),
         model_job=model_job(service, image),
-        deployment=deployment(service, image, verified),
+        deployment=deployment(service, template, verified, given),
         optional=_optional(service, defaults),
         model_hash=verified,
         generated_keys=generated_keys(service),
+        template=template,
     )
 
 

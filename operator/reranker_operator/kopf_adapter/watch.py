@@ -1,4 +1,4 @@
-"""Watch services and their children with kopf, as one leader."""
+"""Watch services with kopf, as one leader. Their children are watched by label, which kopf cannot."""
 
 import asyncio
 import datetime
@@ -9,17 +9,8 @@ from typing import Any
 import kopf
 from kubernetes.aio import client
 
-from reranker_operator.api import GROUP, KIND, PLURAL, VERSION
+from reranker_operator.api import GROUP, PLURAL, VERSION
 
-_CHILDREN = (
-    ("apps", "v1", "deployments"),
-    ("batch", "v1", "jobs"),
-    ("", "v1", "services"),
-    ("", "v1", "serviceaccounts"),
-    ("networking.k8s.io", "v1", "ingresses"),
-    ("networking.k8s.io", "v1", "networkpolicies"),
-    ("policy", "v1", "poddisruptionbudgets"),
-)
 _TOKEN_SECONDS = 60
 """Bound tokens are rotated on disk; the official client re-reads them, and kopf asks again after this time."""
 _SILENCE_SECONDS = 600
@@ -27,11 +18,12 @@ _STOP_SECONDS = 5
 _IDENTITY: Any = "reranker-operator"
 """kopf would make one from the user's name, and fail in an image where the numeric user has none."""
 
-Key = tuple[str, str]
+Event = tuple[str, dict[str, Any]]
+"""ADDED, MODIFIED or DELETED, and the service."""
 
 
-async def watch(configuration: client.Configuration, namespaces: Sequence[str], enqueue: Callable[[Key], None]) -> None:
-    """Call `enqueue` for every service that something happened to, until cancelled.
+async def watch(configuration: client.Configuration, namespaces: Sequence[str], tell: Callable[[Event], None]) -> None:
+    """Call `tell` with every service that is there, and again whenever something happens to one, until cancelled.
 
     `namespaces` empty means all. Ends, or raises what kopf raises, when a watch cannot be kept: the process must then
     end and be started again, since it must not look alive.
@@ -43,7 +35,7 @@ async def watch(configuration: client.Configuration, namespaces: Sequence[str], 
     ended: asyncio.Future[BaseException | None] = loop.create_future()
     stop = threading.Event()
 
-    def tell(error: BaseException | None) -> None:
+    def end(error: BaseException | None) -> None:
         if not ended.done():
             ended.set_result(error)
 
@@ -54,10 +46,10 @@ async def watch(configuration: client.Configuration, namespaces: Sequence[str], 
     def run() -> None:
         error: BaseException | None = None
         try:
-            asyncio.run(_operator(configuration, namespaces, lambda key: call(enqueue, key), stop))
+            asyncio.run(_operator(configuration, namespaces, lambda event: call(tell, event), stop))
         except BaseException as raised:  # noqa: BLE001 whatever ends a watch ends the process, with its words
             error = raised
-        call(tell, error)
+        call(end, error)
 
     threading.Thread(target=run, name="kopf", daemon=True).start()
     try:
@@ -72,7 +64,7 @@ async def watch(configuration: client.Configuration, namespaces: Sequence[str], 
 async def _operator(
     configuration: client.Configuration,
     namespaces: Sequence[str],
-    enqueue: Callable[[Key], None],
+    tell: Callable[[Event], None],
     stop: threading.Event,
 ) -> None:
     registry = kopf.OperatorRegistry()
@@ -87,17 +79,12 @@ async def _operator(
     async def log_in(**_: Any) -> kopf.ConnectionInfo:
         return await _connection(configuration)
 
-    async def service_event(*, namespace: str | None, name: str, **_: Any) -> None:
-        enqueue((namespace or "", name))
-
-    async def child_event(*, namespace: str | None, body: kopf.Body, **_: Any) -> None:
-        if (owner := _owner(body)) is not None:
-            enqueue((namespace or "", owner))
+    async def service_event(*, event: kopf.RawEvent, **_: Any) -> None:
+        # What is there when the watch begins comes without a type.
+        tell((event["type"] or "ADDED", dict(event["object"])))
 
     kopf.on.login(registry=registry)(log_in)
     kopf.on.event(GROUP, VERSION, PLURAL, registry=registry)(service_event)
-    for group, version, plural in _CHILDREN:
-        kopf.on.event(group, version, plural, registry=registry, when=_is_child)(child_event)
     await kopf.operator(
         registry=registry,
         settings=settings,
@@ -107,22 +94,6 @@ async def _operator(
         namespaces=list(namespaces),
         stop_flag=stop,
     )
-
-
-def _is_child(body: kopf.Body, **_: Any) -> bool:
-    return _owner(body) is not None
-
-
-def _owner(body: kopf.Body) -> str | None:
-    """The service that a child belongs to: by its owner reference or, where somebody took that off, by its labels."""
-    metadata = body.get("metadata", {})
-    for owner in metadata.get("ownerReferences") or ():
-        if owner.get("kind") == KIND and str(owner.get("apiVersion", "")).startswith(f"{GROUP}/"):
-            return str(owner["name"])
-    labels = metadata.get("labels") or {}
-    if labels.get("app.kubernetes.io/managed-by") == "reranker-operator":
-        return labels.get("app.kubernetes.io/instance")
-    return None
 
 
 async def _connection(configuration: client.Configuration) -> kopf.ConnectionInfo:

@@ -4,6 +4,7 @@ from reranker_operator.kube.client import Kube
 from reranker_operator.kube.errors import (
     ConflictError,
     ForbiddenError,
+    GoneError,
     KubeError,
     NotFoundError,
     RefusedError,
@@ -16,6 +17,7 @@ from reranker_operator.kube.kinds import Kind
 __all__ = [
     "ConflictError",
     "ForbiddenError",
+    "GoneError",
     "Kind",
     "Kube",
     "KubeError",

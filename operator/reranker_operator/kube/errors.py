@@ -5,6 +5,7 @@ KubeError
 ├── ThrottledError     429: try again when told
 ├── ServerError        5xx: try again
 ├── ConflictError      409: read again, then try again
+├── GoneError          410: a list or watch is too old: list again
 ├── NotFoundError      404
 ├── ForbiddenError     403: our own rights, a quota, Pod Security or a webhook: tell the user
 └── RefusedError       400, 422, or an undeclared field: the object itself is wrong: tell the user
@@ -42,6 +43,10 @@ class ConflictError(KubeError):
     """The object changed under our hands."""
 
 
+class GoneError(KubeError):
+    """The version that a watch should go on from is no longer kept."""
+
+
 class NotFoundError(KubeError):
     """The object, its namespace or its kind does not exist."""
 
@@ -63,6 +68,7 @@ _BY_STATUS: dict[int, type[KubeError]] = {
     403: ForbiddenError,
     404: NotFoundError,
     409: ConflictError,
+    410: GoneError,
     422: RefusedError,
     429: ThrottledError,
 }

@@ -3,7 +3,7 @@
 import re
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any, Self
+from typing import Any
 
 from reranker_operator.api import GROUP, KIND, PLURAL, VERSION
 
@@ -30,6 +30,8 @@ class Kind(Enum):
     CONFIG_MAP = _Place("api/v1", "configmaps", "ConfigMap")
     CLAIM = _Place("api/v1", "persistentvolumeclaims", "PersistentVolumeClaim")
     EVENT = _Place("api/v1", "events", "Event")
+    CONTROLLER_REVISION = _Place("apis/apps/v1", "controllerrevisions", "ControllerRevision")
+    AUTOSCALER = _Place("apis/autoscaling/v2", "horizontalpodautoscalers", "HorizontalPodAutoscaler")
     INGRESS = _Place("apis/networking.k8s.io/v1", "ingresses", "Ingress")
     NETWORK_POLICY = _Place("apis/networking.k8s.io/v1", "networkpolicies", "NetworkPolicy")
     DISRUPTION_BUDGET = _Place("apis/policy/v1", "poddisruptionbudgets", "PodDisruptionBudget")
@@ -41,14 +43,29 @@ class Kind(Enum):
     RERANKER_SERVICE = _Place(f"apis/{GROUP}/{VERSION}", PLURAL, KIND)
 
     @classmethod
-    def of(cls, document: dict[str, Any]) -> Self:
+    def of(cls, document: dict[str, Any]) -> "Kind":
         """The kind of an object."""
-        return next(kind for kind in cls if kind.value.kind == document["kind"])
+        return cls.named(document["kind"])
+
+    @classmethod
+    def named(cls, title: str) -> "Kind":
+        """The kind that `kind:` calls so."""
+        return _BY_TITLE[title]
 
     @property
     def title(self) -> str:
         """The kind's name, as `kind:` has it."""
         return self.value.kind
+
+    @property
+    def namespaced(self) -> bool:
+        """Whether its objects live in namespaces."""
+        return self.value.namespaced
+
+    @property
+    def api_version(self) -> str:
+        """Group and version, as `apiVersion:` has it."""
+        return self.value.api.partition("/")[2]
 
     @property
     def group(self) -> str:
@@ -71,3 +88,6 @@ class Kind(Enum):
             if not _SEGMENT.fullmatch(part):
                 raise ValueError(f"{part!r} cannot be the name of a {self.value.kind}")
         return "/" + "/".join(parts)
+
+
+_BY_TITLE = {kind.title: kind for kind in Kind}

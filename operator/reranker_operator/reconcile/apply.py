@@ -2,16 +2,18 @@
 
 An apply that changes nothing costs a request, so it is left out when the same object was applied before and its fields
 live on as the server answered then. What the server makes of a value (1024Mi becomes 1Gi, an empty string vanishes) is
-never predicted, only remembered. After a restart nothing is remembered and each object is applied once: the server
-writes nothing then, since nothing differs.
+never predicted, only remembered. A restarted operator remembers nothing: it goes by the stamp of what was applied,
+which each child carries, and by whether the fields are there as they were sent. Neither would do alone: the stamp says
+nothing of what somebody changed since, and the fields say nothing of those that are to go.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from reranker_operator.desired.metadata import digest
+from reranker_operator.desired.metadata import APPLIED, digest
 from reranker_operator.kube import ConflictError, Kind, Kube, RefusedError
+from reranker_operator.reconcile.cache import Cache
 from reranker_operator.reconcile.foreign import removals
 
 _MAX_REMEMBERED = 100_000
@@ -34,8 +36,8 @@ class Applied:
 class Applier:
     """Applies objects and remembers what it applied."""
 
-    def __init__(self, kube: Kube, exempt_managers: Sequence[str]) -> None:
-        self._kube = kube
+    def __init__(self, kube: Kube, cache: Cache, exempt_managers: Sequence[str]) -> None:
+        self._kube, self._cache = kube, cache
         self._exempt = exempt_managers
         self._applied: dict[tuple[str, str, str], _Memory] = {}
 
@@ -44,16 +46,19 @@ class Applier:
         kind, namespace, name = wanted["kind"], wanted["metadata"]["namespace"], wanted["metadata"]["name"]
         key, stamp = (kind, namespace, name), digest(wanted)
         remembered = self._applied.get(key)
-        if live is not None and remembered == _Memory.of(live, wanted, stamp):
+        if live is not None and _is_in_place(live, wanted, stamp, remembered):
             current = live
         else:
-            current = await self._kube.apply(wanted)
+            current = await self._kube.apply(_stamped(wanted, stamp))
             # Only what was ours before, and is not as it was before, has been put back.
             if remembered is not None and remembered.stamp == stamp and _version(live) != _version(current):
-                into.repaired.append(f"{kind} {name} was {'deleted' if live is None else 'changed'} and is put back")
-        if operations := removals(current, wanted, self._exempt):
+                lost = current["metadata"]["uid"] != remembered.uid
+                into.repaired.append(f"{kind} {name} was {'deleted' if lost else 'changed'} and is put back")
+        if operations := await self._removals(current, wanted):
             into.repaired.append(f"{kind} {name}: removed {', '.join(each['path'] for each in operations[1:])}")
             current = await self._remove(Kind.of(wanted), namespace, name, operations)
+        if current is not live:
+            self._cache.learn(current)
         if len(self._applied) >= _MAX_REMEMBERED:
             self._applied.clear()
         self._applied[key] = _Memory.of(current, wanted, stamp)
@@ -64,6 +69,15 @@ class Applier:
         metadata = live["metadata"]
         await self._kube.delete(Kind.of(live), metadata["namespace"], metadata["name"], uid=metadata["uid"])
         self._applied.pop((live["kind"], metadata["namespace"], metadata["name"]), None)
+
+    async def _removals(self, current: dict[str, Any], wanted: dict[str, Any]) -> list[dict[str, Any]]:
+        operations = removals(current, wanted, self._exempt)
+        if not operations or not self._exempt or "managedFields" in current["metadata"]:
+            return operations
+        # Who owns a foreign entry is kept by the server alone.
+        metadata = current["metadata"]
+        whole = await self._kube.get(Kind.of(wanted), metadata["namespace"], metadata["name"])
+        return removals(whole, wanted, self._exempt) if whole is not None else []
 
     async def _remove(self, kind: Kind, namespace: str, name: str, operations: list[dict[str, Any]]) -> dict[str, Any]:
         try:
@@ -85,7 +99,18 @@ def owned(live: Any, wanted: Any) -> Any:
     return live
 
 
-@dataclass(frozen=True)
+def _is_in_place(live: dict[str, Any], wanted: dict[str, Any], stamp: str, remembered: "_Memory | None") -> bool:
+    if remembered is not None:
+        return remembered == _Memory.of(live, wanted, stamp)
+    return (live["metadata"].get("annotations") or {}).get(APPLIED) == stamp and owned(live, wanted) == wanted
+
+
+def _stamped(wanted: dict[str, Any], stamp: str) -> dict[str, Any]:
+    metadata = wanted["metadata"]
+    return {**wanted, "metadata": {**metadata, "annotations": {**metadata.get("annotations", {}), APPLIED: stamp}}}
+
+
+@dataclass(frozen=True, slots=True)
 class _Memory:
     """What was applied to which object, and what the server made of it."""
 

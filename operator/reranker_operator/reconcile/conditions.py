@@ -12,6 +12,8 @@ from reranker_operator.reconcile.observe import Observed
 from reranker_operator.reconcile.plan import ModelVerdict, template_hash
 from reranker_operator.reconcile.probe import Probe
 from reranker_operator.reconcile.progress import Cause, cause_of, is_ready
+from reranker_operator.reconcile.rollout import Recalled
+from reranker_operator.reconcile.rollout import template_hash as hash_of
 
 
 @dataclass(frozen=True)
@@ -22,6 +24,8 @@ class Facts:
     wanted: Desired
     observed: Observed
     verdict: ModelVerdict
+    recalled: Recalled
+    """What earlier rounds decided."""
     deployment: dict[str, Any] | None
     """The Deployment after this round's apply."""
     refused: str | None
@@ -178,15 +182,27 @@ def _available(facts: Facts) -> Condition:
     return _true(kind, Reason.AVAILABLE, "pods of this template are ready, each after a warm-up ranking")
 
 
+_TOLD = frozenset(
+    (
+        Reason.RANKED,
+        Reason.RANKING_WRONG,
+        Reason.UNREACHABLE,
+        Reason.NO_KEY,
+        Reason.OVERLOADED,
+        Reason.CERTIFICATE_EXPIRES,
+        Reason.CERTIFICATE_EXPIRED,
+    )
+)
+"""What an earlier operator said after it had asked."""
+
+
 def _ranking(facts: Facts, available: Condition) -> Condition:
     kind, probe = ConditionType.RANKING_VERIFIED, facts.probe
     if available.status is not Status.TRUE:
         return Condition(kind, Status.UNKNOWN, available.reason, "not asked: no pod of this template is ready")
     told = facts.told
-    if probe is None and told is not None and told.get("observedGeneration") == facts.service.generation:
-        known = (Reason.RANKED, Reason.RANKING_WRONG, Reason.UNREACHABLE, Reason.NO_KEY, Reason.OVERLOADED)
-        if told["reason"] in {each.value for each in known}:
-            return Condition(kind, Status(told["status"]), Reason(told["reason"]), told["message"])
+    if probe is None and told is not None and told["reason"] in _TOLD:
+        return Condition(kind, Status(told["status"]), Reason(told["reason"]), told["message"])
     if probe is None:
         return Condition(kind, Status.UNKNOWN, Reason.RANKING_PENDING, "a first ranking is being asked for")
     return Condition(kind, probe.status, probe.reason, probe.message)
@@ -201,6 +217,8 @@ def _progressing(facts: Facts, held: Condition | None) -> Condition:
     if facts.leaving is not None:
         earlier = f"{facts.leaving} of the earlier service of this name is being removed"
         return _true(kind, Reason.WAITING_FOR_DEPLOYMENT, earlier)
+    if facts.recalled.fell_back:
+        return _false(kind, Reason.HELD, _rolled_back(facts))
     if not facts.verdict.verified:
         cause = cause_of(facts.observed.job_pods, facts.observed.refused_job_pods)
         if cause is None or cause.reason in (Reason.WARMING_UP, Reason.STARTING):
@@ -212,12 +230,33 @@ def _progressing(facts: Facts, held: Condition | None) -> Condition:
     if facts.rolled_out and enough:
         return _false(kind, Reason.COMPLETE, "nothing is under way")
     if (cause := facts.cause()) is not None:
-        return _true(kind, cause.reason, cause.message)
+        return _true(kind, cause.reason, f"{cause.message}{_room(facts, cause)}")
     return _true(kind, Reason.WAITING_FOR_DEPLOYMENT, "waiting for the Deployment controller")
+
+
+def _room(facts: Facts, cause: Cause) -> str:
+    """What is done about a pod that fits no node."""
+    if cause.reason is not Reason.UNSCHEDULABLE or not facts.old_pods:
+        return ""
+    if facts.recalled.given.make_room:
+        return "; a pod of the earlier template makes room for it"
+    if facts.recalled.switch_in is not None:
+        return f"; if it stays so for {facts.service.spec.rollout.surge_timeout_seconds} s, an earlier one makes room"
+    return "; set spec.rollout.strategy to Auto or Replace to let an earlier one make room"
+
+
+def _rolled_back(facts: Facts) -> str:
+    serving = hash_of(facts.recalled.given.fallback)
+    return (
+        f"the rollout of this spec (template {facts.wanted.template_hash}) failed, and the last template that was "
+        f"Ready ({serving}) serves again. Correct the spec, or what it refers to; events tell what had failed"
+    )
 
 
 def _stalled(facts: Facts, accepted: Condition, model: Condition) -> Condition:
     kind = ConditionType.STALLED
+    if facts.recalled.fell_back:
+        return _true(kind, Reason.ROLLED_BACK, _rolled_back(facts))
     for blocking in (accepted, model):
         if blocking.status is Status.FALSE:
             return _true(kind, blocking.reason, blocking.message)

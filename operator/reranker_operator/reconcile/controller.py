@@ -3,14 +3,12 @@
 import asyncio
 import logging
 import random
+import time
 
 from reranker_operator.kube import KubeError
 from reranker_operator.metrics import Metrics
 from reranker_operator.reconcile.queue import KeyQueue
-from reranker_operator.reconcile.reconciler import Key, Reconciler
-
-RESYNC_SECONDS = 300.0
-"""Each service is looked at this often without any event: what a watch has missed is found then."""
+from reranker_operator.reconcile.reconciler import RESYNC_SECONDS, Key, Reconciler
 
 _log = logging.getLogger(__name__)
 
@@ -23,6 +21,15 @@ class Controller:
         self._reconciler = reconciler
         self._metrics = metrics
         self._workers = workers
+        self._begun: dict[Key, float] = {}
+
+    def longest_wait(self) -> float:
+        """Seconds for which the service that has waited longest is due."""
+        return self.queue.oldest_wait()
+
+    def longest_round(self) -> float:
+        """Seconds for which the round that began first runs."""
+        return time.monotonic() - min(self._begun.values()) if self._begun else 0.0
 
     async def run(self) -> None:
         """Work until cancelled."""
@@ -34,9 +41,11 @@ class Controller:
         while True:
             key = await self.queue.get()
             succeeded = False
+            self._begun[key] = time.monotonic()
             try:
                 succeeded = await self._round(key)
             finally:
+                del self._begun[key]
                 self.queue.done(key, succeeded=succeeded)
 
     async def _round(self, key: Key) -> bool:
@@ -45,18 +54,18 @@ class Controller:
             with self._metrics.reconcile_seconds.time():
                 outcome = await self._reconciler.reconcile(key)
         except KubeError as error:
-            _log.warning("%s: will be tried again: %s", name, error)
+            _log.warning("%s: will be tried again: %s", name, error, extra={"service": name})
             self._metrics.reconcile_errors.labels(type(error).__name__).inc()
             self.queue.retry(key, error.retry_after)
             return False
         except Exception:  # noqa: BLE001
             # A fault of ours must not end the loop for everybody else's services.
-            _log.exception("%s: will be tried again after a fault in the operator", name)
+            _log.exception("%s: will be tried again after a fault in the operator", name, extra={"service": name})
             self._metrics.reconcile_errors.labels("Fault").inc()
             self.queue.retry(key)
             return False
-        self._metrics.report(key, outcome.conditions, outcome.milliseconds)
+        self._metrics.report(key, outcome.conditions, outcome.probe)
         if outcome.conditions:
             jittered = RESYNC_SECONDS * (1 + random.random() / 4)  # noqa: S311 spreads load, guards nothing
-            self.queue.add(key, outcome.again_in if outcome.again_in is not None else jittered)
+            self.queue.add(key, min(jittered, outcome.again_in if outcome.again_in is not None else jittered))
         return True

@@ -1,18 +1,23 @@
-"""Observe: read everything that decides about one service, straight from the API server.
+"""Observe: put together everything that decides about one service, from what the watches told.
 
-Nothing is concluded from what a watch once said: caches keep ghosts after a gap, and a repair that relies on them
-repairs the wrong thing.
+What the cache does not hold, and what a round is about to make, is asked for once: an object of that name may be
+somebody else's, which a watch of our own objects does not show.
 """
 
 import asyncio
+import datetime
 from dataclasses import dataclass, field
 from typing import Any
 
 from reranker_operator.api import RerankerService
 from reranker_operator.desired import Desired, Optional
-from reranker_operator.desired.metadata import MODEL, RANKING, selector
-from reranker_operator.kube import ForbiddenError, Kind, Kube
-from reranker_operator.reconcile.references import Missing, find_missing
+from reranker_operator.desired.metadata import MODEL_HASH, RANKING
+from reranker_operator.kube import ForbiddenError, Kind, Kube, NotFoundError
+from reranker_operator.reconcile.cache import Cache
+from reranker_operator.reconcile.references import Missing, References
+
+SILENT_SECONDS = 5.0
+"""A Job without pods for this long is asked about: only events tell why the server refuses them."""
 
 
 @dataclass(frozen=True)
@@ -31,77 +36,121 @@ class Observed:
     """By kind and name."""
     unserved: list[Optional]
     """Those that are asked for, but are of a kind that the server does not know."""
+    revisions: list[dict[str, Any]]
+    """ControllerRevisions, newest first."""
     missing: list[Missing]
     unchecked: list[str] = field(default_factory=list)
 
 
-async def observe(kube: Kube, service: RerankerService, wanted: Desired) -> Observed:
-    """Read the children of `service`, their pods, and what its spec refers to."""
-    namespace, name = service.namespace, service.name
-    reads = (
-        kube.get(Kind.SERVICE_ACCOUNT, namespace, name),
-        kube.get(Kind.SERVICE, namespace, name),
-        kube.get(Kind.DEPLOYMENT, namespace, name),
-    )
-    lists = (
-        kube.find(Kind.JOB, namespace, labelSelector=_query(service, MODEL)),
-        kube.find(Kind.POD, namespace, labelSelector=_query(service, RANKING)),
-        kube.find(Kind.POD, namespace, labelSelector=_query(service, MODEL)),
-    )
-    (account, front, deployment), (jobs, pods, job_pods), references, optional = await asyncio.gather(
-        asyncio.gather(*reads), asyncio.gather(*lists), find_missing(kube, service), _optional(kube, namespace, wanted)
-    )
-    job = next((each for each in jobs if each["metadata"]["name"] == wanted.model_job["metadata"]["name"]), None)
-    own_pods = [pod for pod in job_pods if job is not None and _owned_by(pod, job)]
-    return Observed(
-        service_account=account,
-        service=front,
-        deployment=deployment,
-        job=job,
-        other_jobs=[each for each in jobs if each is not job and _owned_by(each, {"metadata": {"uid": service.uid}})],
-        pods=_newest_first(pods),
-        job_pods=_newest_first(own_pods),
-        refused_job_pods=await _refusal(kube, job) if job is not None and not own_pods else None,
-        optional={(each.kind, each.name): live for each, live in optional if live is not _UNSERVED},
-        unserved=[each for each, live in optional if live is _UNSERVED],
-        missing=references.missing,
-        unchecked=references.unchecked,
-    )
+class Observer:
+    """Observes one service at a time."""
 
+    def __init__(self, kube: Kube, cache: Cache) -> None:
+        self._kube, self._cache = kube, cache
+        self._asked: dict[tuple[str, str], tuple[str, int]] = {}
+        """Uid and generation of each service whose Deployment was asked for before it is due."""
 
-_UNSERVED: dict[str, Any] = {"kind": "of no server"}
+    async def observe(
+        self, service: RerankerService, wanted: Desired, references: References, now: datetime.datetime
+    ) -> Observed:
+        """What exists for `service`."""
+        namespace, name, key = service.namespace, service.name, (service.namespace, service.name)
+        cache = self._cache
+        jobs = cache.children(Kind.JOB, key)
+        pods = cache.children(Kind.POD, key)
+        job = _current_job(jobs, wanted)
+        own_pods = [pod for pod in pods if job is not None and _owned_by(pod, str(job["metadata"]["uid"]))]
+        account, front, deployment, *optional = await asyncio.gather(
+            self._look(Kind.SERVICE_ACCOUNT, namespace, name, due=wanted.service_account is not None),
+            self._look(Kind.SERVICE, namespace, name, due=True),
+            self._look(Kind.DEPLOYMENT, namespace, name, due=self._is_due(service, job)),
+            *(
+                self._look(Kind.named(each.kind), namespace, each.name, due=_is_asked_for(each, cache))
+                for each in wanted.optional
+            ),
+        )
+        return Observed(
+            service_account=account,
+            service=front,
+            deployment=deployment,
+            job=job,
+            other_jobs=[each for each in jobs if each is not job and _owned_by(each, service.uid)],
+            pods=_newest_first([pod for pod in pods if _component(pod) == RANKING]),
+            job_pods=_newest_first(own_pods),
+            refused_job_pods=await self._refusal(job, now) if job is not None and not own_pods else None,
+            optional={(each.kind, each.name): live for each, live in zip(wanted.optional, optional, strict=True)},
+            unserved=[
+                each
+                for each in wanted.optional
+                if each.document is not None and not cache.served(Kind.named(each.kind))
+            ],
+            revisions=sorted(
+                (each for each in cache.children(Kind.CONTROLLER_REVISION, key) if _owned_by(each, service.uid)),
+                key=lambda each: int(each["revision"]),
+                reverse=True,
+            ),
+            missing=references.missing,
+            unchecked=references.unchecked,
+        )
 
+    def forget(self, key: tuple[str, str]) -> None:
+        """The service is gone."""
+        self._asked.pop(key, None)
 
-async def _optional(kube: Kube, namespace: str, wanted: Desired) -> list[tuple[Optional, dict[str, Any] | None]]:
-    async def look(each: Optional) -> tuple[Optional, dict[str, Any] | None]:
-        kind = Kind.of({"kind": each.kind})
+    async def _look(self, kind: Kind, namespace: str, name: str, *, due: bool) -> dict[str, Any] | None:
+        known = self._cache.child(kind, namespace, name)
+        if known is not None or not due:
+            return known
         try:
-            live = await kube.get(kind, namespace, each.name)
-        except ForbiddenError:  # where it is asked for, applying it tells
-            return each, None
-        if live is None and each.document is not None and not await kube.serves(kind):
-            return each, _UNSERVED
-        return each, live
+            return await self._kube.get(kind, namespace, name)
+        except (ForbiddenError, NotFoundError):  # applying it tells
+            return None
 
-    return await asyncio.gather(*map(look, wanted.optional))
+    def _is_due(self, service: RerankerService, job: dict[str, Any] | None) -> bool:
+        """A Deployment that is not due is asked for once all the same: that its name is taken should be known early."""
+        key, state = (service.namespace, service.name), (service.uid, service.generation)
+        if self._asked.get(key) != state:
+            self._asked[key] = state
+            return True
+        return job is None or bool(job.get("status", {}).get("conditions"))
+
+    async def _refusal(self, job: dict[str, Any], now: datetime.datetime) -> str | None:
+        """Why the server refuses this Job's pods: a Job has no condition for it, only events."""
+        if job.get("status", {}).get("conditions") or job.get("status", {}).get("active"):
+            return None
+        age = now - datetime.datetime.fromisoformat(job["metadata"]["creationTimestamp"])
+        if age.total_seconds() < SILENT_SECONDS:
+            return None
+        query = f"involvedObject.uid={job['metadata']['uid']},reason=FailedCreate"
+        events = await self._kube.find(Kind.EVENT, job["metadata"]["namespace"], fieldSelector=query)
+        newest = max(events, key=lambda event: event.get("lastTimestamp") or "", default=None)
+        return newest["message"] if newest is not None else None
 
 
-async def _refusal(kube: Kube, job: dict[str, Any]) -> str | None:
-    """Why the server refuses this Job's pods: a Job has no condition for it, only events."""
-    if job.get("status", {}).get("conditions"):
-        return None
-    query = f"involvedObject.uid={job['metadata']['uid']},reason=FailedCreate"
-    events = await kube.find(Kind.EVENT, job["metadata"]["namespace"], fieldSelector=query)
-    newest = max(events, key=lambda event: event.get("lastTimestamp") or "", default=None)
-    return newest["message"] if newest is not None else None
+def _current_job(jobs: list[dict[str, Any]], wanted: Desired) -> dict[str, Any] | None:
+    """The Job that is asked for, or another one that has found the same model good."""
+    for job in jobs:
+        if job["metadata"]["name"] == wanted.model_job["metadata"]["name"]:
+            return job
+    same = [job for job in jobs if (job["metadata"].get("annotations") or {}).get(MODEL_HASH) == wanted.model_hash]
+    return next((job for job in same if _is_complete(job)), None)
 
 
-def _query(service: RerankerService, component: str) -> str:
-    return ",".join(f"{key}={value}" for key, value in selector(service, component).items())
+def _is_complete(job: dict[str, Any]) -> bool:
+    conditions = job.get("status", {}).get("conditions") or ()
+    return any(each["type"] == "Complete" and each["status"] == "True" for each in conditions)
 
 
-def _owned_by(child: dict[str, Any], owner: dict[str, Any]) -> bool:
-    return any(each["uid"] == owner["metadata"]["uid"] for each in child["metadata"].get("ownerReferences", ()))
+def _is_asked_for(each: Optional, cache: Cache) -> bool:
+    return each.document is not None and cache.served(Kind.named(each.kind))
+
+
+def _component(pod: dict[str, Any]) -> str:
+    return str((pod["metadata"].get("labels") or {}).get("app.kubernetes.io/component", ""))
+
+
+def _owned_by(child: dict[str, Any], uid: str) -> bool:
+    return any(each["uid"] == uid for each in child["metadata"].get("ownerReferences", ()))
 
 
 def _newest_first(pods: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -6,8 +6,11 @@ from typing import Any
 
 from reranker_operator.api import KIND, RerankerService
 from reranker_operator.desired import Desired, ModelReport
-from reranker_operator.desired.metadata import MODEL_HASH, TEMPLATE_HASH
+from reranker_operator.desired.metadata import MODEL_HASH
+from reranker_operator.desired.revision import revision
 from reranker_operator.reconcile.observe import Observed
+from reranker_operator.reconcile.rollout import Recalled, template_of
+from reranker_operator.reconcile.rollout import template_hash as hash_of
 
 RECHECK_SECONDS = 300.0
 """A model Job that broke without a verdict is made anew after this time."""
@@ -28,10 +31,12 @@ class ModelVerdict:
 
 @dataclass(frozen=True)
 class Plan:
-    """What to do, in this order: delete, then apply."""
+    """What to do, in this order: delete, record, apply."""
 
     apply: list[dict[str, Any]] = field(default_factory=list)
     delete: list[dict[str, Any]] = field(default_factory=list)
+    record: dict[str, Any] | None = None
+    """A ControllerRevision to be made before the template in it is used."""
     generate: dict[str, Any] | None = None
     """A Secret without its data, to be made with a first key unless it exists."""
     taken: str | None = None
@@ -54,7 +59,12 @@ def judge(wanted: Desired, observed: Observed) -> ModelVerdict:
 
 
 def plan(
-    service: RerankerService, wanted: Desired, observed: Observed, verdict: ModelVerdict, now: datetime.datetime
+    service: RerankerService,
+    wanted: Desired,
+    observed: Observed,
+    verdict: ModelVerdict,
+    recalled: Recalled,
+    now: datetime.datetime,
 ) -> Plan:
     """What to do now. The Deployment waits for the model's verdict and for everything that the spec names."""
     pairs = [
@@ -79,23 +89,35 @@ def plan(
         delete += _spare_account(service, observed)
     if verdict.undecided_since and (now - verdict.undecided_since).total_seconds() > RECHECK_SECONDS and observed.job:
         delete.append(observed.job)  # its deletion is an event, and the next round makes it anew
-    elif not observed.missing or observed.job is not None:
+    elif (not observed.missing or observed.job is not None) and not _settled_elsewhere(wanted, observed):
         apply.append(wanted.model_job)
+    record = None
     # A template that runs already is kept in repair whatever has gone missing since.
     if verdict.verified and (not observed.missing or template_hash(observed.deployment) == wanted.template_hash):
+        if recalled.recorded is None:
+            record = revision(service, wanted.template, recalled.made_of, recalled.next_number)
         apply.append(wanted.deployment)
-        delete += observed.other_jobs
+        delete += [*observed.other_jobs, *_spare_revisions(wanted, observed, recalled)]
     # Last: whatever is wrong with one of them, the pods go on.
     apply += [each.document for each in wanted.optional if each.document is not None and each.kind not in unserved]
-    return Plan(apply=apply, delete=delete, generate=wanted.generated_keys)
+    return Plan(apply=apply, delete=delete, record=record, generate=wanted.generated_keys)
+
+
+def _settled_elsewhere(wanted: Desired, observed: Observed) -> bool:
+    """Whether a Job of another shape (placement, or an earlier operator's) has found the same model good."""
+    return observed.job is not None and observed.job["metadata"]["name"] != wanted.model_job["metadata"]["name"]
+
+
+def _spare_revisions(wanted: Desired, observed: Observed, recalled: Recalled) -> list[dict[str, Any]]:
+    kept = {wanted.template_hash, template_hash(observed.deployment)}
+    if recalled.proven is not None:
+        kept.add(hash_of(template_of(recalled.proven)))
+    return recalled.outdated({each for each in kept if each is not None})
 
 
 def template_hash(deployment: dict[str, Any] | None) -> str | None:
     """The hash that the Deployment's template carries."""
-    if deployment is None:
-        return None
-    labels = deployment["spec"]["template"]["metadata"].get("labels", {})
-    return str(labels[TEMPLATE_HASH]) if TEMPLATE_HASH in labels else None
+    return hash_of(deployment["spec"]["template"]) if deployment is not None else None
 
 
 def _report(observed: Observed) -> ModelReport | None:

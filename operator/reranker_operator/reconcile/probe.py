@@ -12,6 +12,7 @@ import json
 import math
 import ssl
 import time
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
@@ -29,6 +30,10 @@ RETRY_SECONDS: Final = 15.0
 """How soon one that did not."""
 OLDER_SECONDS: Final = 2.0
 """How soon when a pod of an earlier template answered."""
+EXPIRY_SECONDS: Final = 14 * 86_400.0
+"""A certificate that is valid for less than this is told of."""
+_EXPIRED: Final = 10
+"""OpenSSL's X509_V_ERR_CERT_HAS_EXPIRED."""
 ANSWER_SECONDS: Final = 10.0
 MOST_BYTES: Final = 1 << 20
 KEY_ENTRY: Final = "operator"
@@ -76,6 +81,8 @@ class Probe:
     milliseconds: int | None = None
     passages: int = 0
     again_in: float = RETRY_SECONDS
+    expires: datetime.datetime | None = None
+    """When the certificate that was served goes out of date."""
 
 
 class _NoVerdict(Exception):  # noqa: N818 - named for what it means
@@ -89,28 +96,49 @@ class _NoVerdict(Exception):  # noqa: N818 - named for what it means
 class _Wrong(Exception):  # noqa: N818
     """The answer is no ranking."""
 
+    def __init__(self, message: str, reason: Reason = Reason.RANKING_WRONG) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+class _Peer(ssl.SSLObject):
+    """Keeps what the handshake showed, as the connection may be gone by the time that one looks."""
+
+    def do_handshake(self) -> None:
+        super().do_handshake()
+        self.context.seen = self.getpeercert()  # type: ignore[attr-defined]
+
 
 class Prober:
     """Asks in the background, once at a time for each service, and remembers the last answer."""
 
     def __init__(self, kube: Kube, wake: Callable[[Key], None], now: Callable[[], datetime.datetime]) -> None:
         self._kube, self._wake, self._now = kube, wake, now
-        self._last: dict[Key, tuple[str, Probe]] = {}
+        self._began = now()
+        self._last: dict[Key, tuple[Target, Probe]] = {}
         self._running: dict[Key, asyncio.Task[None]] = {}
 
     def latest(self, target: Target) -> Probe | None:
         """The last answer of this template."""
-        uid, probe = self._last.get(target.key, ("", None))
-        return probe if probe is not None and uid == target.uid and probe.template == target.template else None
+        asked, probe = self._last.get(target.key, (None, None))
+        return probe if asked == target else None
 
-    def due_in(self, target: Target) -> float:
-        """Seconds until this template is asked again; 0 or less: now."""
+    def due_in(self, target: Target, *, told: bool) -> float:
+        """Seconds until this template is asked (again); `told` where its status says of an earlier operator's ranking.
+
+        After a restart the first ones are spread over a beat: nothing has changed, so nothing is in a hurry.
+        """
+        if target.key in self._running:
+            return BEAT_SECONDS  # its answer wakes whoever waits, where it is news
         last = self.latest(target)
-        return 0.0 if last is None else last.again_in - (self._now() - last.at).total_seconds()
+        if last is not None:
+            return max(0.0, last.again_in - (self._now() - last.at).total_seconds())
+        spread = zlib.crc32("/".join(target.key).encode()) % BEAT_SECONDS if told else 0.0
+        return max(0.0, spread - (self._now() - self._began).total_seconds())
 
-    def look(self, target: Target) -> None:
+    def look(self, target: Target, *, told: bool) -> None:
         """Ask if it is time to, and wake whoever waits when the answer is there."""
-        if target.key not in self._running and self.due_in(target) <= 0:
+        if target.key not in self._running and self.due_in(target, told=told) <= 0:
             self._running[target.key] = asyncio.create_task(self._ask(target))
 
     def forget(self, key: Key) -> None:
@@ -118,11 +146,15 @@ class Prober:
         self._last.pop(key, None)
 
     async def _ask(self, target: Target) -> None:
+        before = self.latest(target)
+        probe = None
         try:
-            self._last[target.key] = target.uid, await self._judge(target)
+            probe = await self._judge(target)
+            self._last[target.key] = target, probe
         finally:
             del self._running[target.key]
-            self._wake(target.key)
+            if probe is None or probe.status is not Status.TRUE or not _is_like(probe, before):
+                self._wake(target.key)
 
     async def _judge(self, target: Target) -> Probe:
         def said(status: Status, reason: Reason, message: str, **more: Any) -> Probe:
@@ -130,27 +162,33 @@ class Prober:
 
         begin = time.monotonic()
         try:
-            revision = await self._rank(target)
+            revision, expires = await self._rank(target)
         except _Wrong as wrong:
-            return said(Status.FALSE, Reason.RANKING_WRONG, f"a ranking through {target.url} came back wrong: {wrong}")
+            return said(Status.FALSE, wrong.reason, f"a ranking through {target.url} came back wrong: {wrong}")
         except _NoVerdict as unknown:
             return said(Status.UNKNOWN, unknown.reason, str(unknown))
         milliseconds = round(1000 * (time.monotonic() - begin))
         if target.tells_revision and revision != target.template:
             older = "a pod of an earlier template answered; asked again"
             return said(Status.UNKNOWN, Reason.RANKING_PENDING, older, again_in=OLDER_SECONDS)
-        right = f"{len(target.passages)} passages were ranked through {target.url}"
+        right, reason = f"{len(target.passages)} passages were ranked through {target.url}", Reason.RANKED
+        if expires is not None and (expires - self._now()).total_seconds() < EXPIRY_SECONDS:
+            reason = Reason.CERTIFICATE_EXPIRES
+            right += (
+                f"; the certificate in Secret {target.tls_secret} is valid until {expires:%Y-%m-%d %H:%M} UTC: renew it"
+            )
         return said(
             Status.TRUE,
-            Reason.RANKED,
+            reason,
             right,
+            expires=expires,
             milliseconds=milliseconds,
             passages=len(target.passages),
             again_in=BEAT_SECONDS,
         )
 
-    async def _rank(self, target: Target) -> str:
-        """One ranking; the revision of the pod that answered."""
+    async def _rank(self, target: Target) -> tuple[str, datetime.datetime | None]:
+        """One ranking; the revision of the pod that answered, and how long its certificate is valid."""
         headers = {"Host": target.host, "Content-Type": "application/json"}
         if target.keys_secret is not None:
             headers["Authorization"] = f"Bearer {await self._entry(target)}"
@@ -170,12 +208,19 @@ class Prober:
         except TimeoutError:
             raise _NoVerdict(Reason.UNREACHABLE, f"{target.url}: no answer within {ANSWER_SECONDS:g} s") from None
         except aiohttp.ClientConnectorCertificateError as error:
+            if getattr(error.certificate_error, "verify_code", None) == _EXPIRED:
+                expired = f"the certificate in Secret {target.tls_secret} is out of date: renew it"
+                raise _Wrong(expired, Reason.CERTIFICATE_EXPIRED) from None
             raise _Wrong(f"its certificate is not that of Secret {target.tls_secret}: {error}") from None
         except (aiohttp.ClientError, OSError) as error:
             remedy = "where policies or a mesh keep the operator out, this stays unknown"
             raise _NoVerdict(Reason.UNREACHABLE, f"{target.url} cannot be reached: {error}; {remedy}") from None
         _check(target, status, text)
-        return revision
+        seen = getattr(more.get("ssl"), "seen", None)
+        if not seen:
+            return revision, None
+        until = ssl.cert_time_to_seconds(seen["notAfter"])
+        return revision, datetime.datetime.fromtimestamp(until, datetime.UTC)
 
     async def _entry(self, target: Target) -> str:
         found = await self._secret(target, target.keys_secret or "", KEY_ENTRY)
@@ -191,6 +236,7 @@ class Prober:
         """What the Secret says is what must be served, whoever signed it, and under whatever names."""
         certificates = await self._secret(target, target.tls_secret or "", "tls.crt")
         context = ssl.create_default_context()
+        context.sslobject_class = _Peer
         context.check_hostname = False  # a certificate may be for the outer name alone
         context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
         with contextlib.suppress(ssl.SSLError):  # the pods say more plainly what is wrong with it
@@ -203,6 +249,15 @@ class Prober:
         except KubeError as error:
             raise _NoVerdict(Reason.UNREACHABLE, f"Secret {name} cannot be read: {error}") from None
         return base64.b64decode(((secret or {}).get("data") or {}).get(entry, ""))
+
+
+def _is_like(probe: Probe, before: Probe | None) -> bool:
+    """Whether there is nothing to say that was not said before."""
+    return before is not None and (probe.status, probe.reason, probe.message) == (
+        before.status,
+        before.reason,
+        before.message,
+    )
 
 
 def _check(target: Target, status: int, text: str) -> None:

@@ -2,6 +2,7 @@
 
 import datetime
 import secrets
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -14,24 +15,21 @@ from reranker_operator.kube import ConflictError, Kind, Kube, KubeError
 from reranker_operator.kube.events import utc_now
 from reranker_operator.reconcile.admission import host_path_problem
 from reranker_operator.reconcile.apply import Applied, Applier
+from reranker_operator.reconcile.cache import Cache
 from reranker_operator.reconcile.conditions import Facts, conditions, rejected
-from reranker_operator.reconcile.observe import Observed, observe
+from reranker_operator.reconcile.contents import Contents
+from reranker_operator.reconcile.observe import SILENT_SECONDS, Observed, Observer
 from reranker_operator.reconcile.plan import RECHECK_SECONDS, ModelVerdict, Plan, judge, plan
-from reranker_operator.reconcile.probe import KEY_ENTRY, Prober, target_of
+from reranker_operator.reconcile.probe import KEY_ENTRY, Probe, Prober, Target, target_of
+from reranker_operator.reconcile.references import References, resolve
 from reranker_operator.reconcile.report import Reporter, bare_status, status_of
+from reranker_operator.reconcile.rollout import Recalled, inputs_of, is_proven, recall
+from reranker_operator.reconcile.verdicts import Verdicts
 
-WATCHING_SECONDS = 2.0
-"""While a rollout is under way its pods are looked at this often: pods are not watched, a cluster has too many."""
-MISSING_SECONDS = 5.0
-"""How soon a missing Secret, claim or class is looked for again."""
-RARELY_SECONDS = 30.0
-"""What has waited for long is looked at no more rarely than this."""
+RESYNC_SECONDS = 600.0
+"""A service is read from the server, past every watch, when it was not for this long."""
 REFUSED_SECONDS = 60.0
 """How soon a refusal by the server is put to the test again: a quota may grow, a webhook may change its mind."""
-
-UNWATCHED_SECONDS = 60.0
-"""How often objects are looked at whose kinds may not exist, and so are not watched."""
-_UNWATCHED = ("HTTPRoute", "ServiceMonitor")
 
 Key = tuple[str, str]
 """Namespace and name of a service."""
@@ -45,8 +43,8 @@ class Outcome:
     """Type -> (status, reason); empty when the service is gone."""
     again_in: float | None = None
     """Seconds until the next look, where no event will ask for one."""
-    milliseconds: int | None = None
-    """Of the last real ranking."""
+    probe: Probe | None = None
+    """The last real ranking."""
 
 
 class Reconciler:
@@ -55,6 +53,7 @@ class Reconciler:
     def __init__(
         self,
         kube: Kube,
+        cache: Cache,
         reporter: Reporter,
         *,
         prober: Prober,
@@ -63,20 +62,19 @@ class Reconciler:
         exempt_managers: Sequence[str] = (),
         now: Callable[[], datetime.datetime] = utc_now,
     ) -> None:
-        self._kube = kube
-        self._reporter = reporter
-        self._prober = prober
-        self._defaults = defaults
-        self._host_paths = host_paths
-        self._now = now
-        self._applier = Applier(kube, exempt_managers)
+        self._kube, self._cache, self._reporter = kube, cache, reporter
+        self._prober, self._defaults, self._host_paths, self._now = prober, defaults, host_paths, now
+        self._observer = Observer(kube, cache)
+        self._contents = Contents(kube, cache, defaults.namespace)
+        self._applier = Applier(kube, cache, exempt_managers)
+        self._verdicts = Verdicts(kube, cache)
+        self._read: dict[Key, float] = {}
 
     async def reconcile(self, key: Key) -> Outcome:
         """One round. Raises `KubeError` where the round must be tried again."""
-        namespace, name = key
-        document = await self._kube.get(Kind.RERANKER_SERVICE, namespace, name)
+        document = await self._document(key)
         if document is None or "deletionTimestamp" in document["metadata"]:
-            self._prober.forget(key)
+            self._forget(key)
             return Outcome({})  # the garbage collector removes what it owned
         previous = document.get("status") or {}
         try:
@@ -87,10 +85,15 @@ class Reconciler:
             return await self._reject(document, Reason.INVALID, said)
         if (problem := host_path_problem(service, self._host_paths)) is not None:
             return await self._reject(document, Reason.HOST_PATH_NOT_ALLOWED, problem)
-        wanted = desired(service, self._defaults)
-        observed = await observe(self._kube, service, wanted)
+        return await self._round(service, previous)
+
+    async def _round(self, service: RerankerService, previous: dict[str, Any]) -> Outcome:
+        references = await resolve(self._cache, self._contents, service)
+        recalled = self._recall(service, references)
+        wanted = desired(service, self._defaults, recalled.given)
+        observed = await self._observer.observe(service, wanted, references, self._now())
         verdict = judge(wanted, observed)
-        planned = plan(service, wanted, observed, verdict, self._now())
+        planned = plan(service, wanted, observed, verdict, recalled, self._now())
         applied, trouble = Applied(), None
         if planned.leaving is not None or planned.taken is not None:
             # What stands there says nothing about this service.
@@ -102,29 +105,55 @@ class Reconciler:
             wanted=wanted,
             observed=observed,
             verdict=verdict,
+            recalled=recalled,
             deployment=applied.objects.get("Deployment", observed.deployment),
             refused=_refusal(planned, trouble),
             failing=str(trouble) if trouble is not None and not trouble.users_matter else None,
             leaving=planned.leaving,
         )
-        target = target_of(service, observed.service, wanted.template_hash, secrets_of(service))
-        asks = target is not None and facts.rolled_out and facts.ready_pods > 0
-        if asks and target is not None:
-            self._prober.look(target)
-            earlier = {each["type"]: each for each in previous.get("conditions") or ()}
-            told = earlier.get(ConditionType.RANKING_VERIFIED.value)
-            facts = replace(facts, probe=self._prober.latest(target), told=told)
+        facts, target = self._ask(facts, previous)
         status = status_of(facts, conditions(facts), previous)
         await self._reporter.write(service, status, previous)
         await self._reporter.repaired(service, applied.repaired)
         if facts.failing is not None and trouble is not None:
             raise trouble  # the status tells it; the queue tries again, later each time
-        waits = [self._again_in(status, facts)]
-        if asks and target is not None and facts.probe is not None:  # the first answer wakes by itself
-            waits.append(max(0.0, self._prober.due_in(target)))
-        given = [seconds for seconds in waits if seconds is not None]
-        latency = facts.probe.milliseconds if facts.probe is not None else None
-        return Outcome(_summary(status), min(given, default=None), latency)
+        await self._verdicts.keep(facts, status)
+        return Outcome(_summary(status), self._again_in(facts, target), facts.probe)
+
+    async def _document(self, key: Key) -> dict[str, Any] | None:
+        """The service, as kopf's watch told; from the server where that is long ago, or knows of none."""
+        known = self._cache.services.get(*key)
+        now = time.monotonic()
+        if known is not None and now - self._read.setdefault(key, now) < RESYNC_SECONDS:
+            return known
+        document = await self._kube.get(Kind.RERANKER_SERVICE, *key)
+        if document is None:
+            self._cache.services.forget(key)
+        else:
+            self._read[key] = now
+            self._cache.services.learn(document)
+        return document
+
+    def _forget(self, key: Key) -> None:
+        self._prober.forget(key)
+        self._observer.forget(key)
+        self._cache.refer(key, ())
+        self._read.pop(key, None)
+
+    def _recall(self, service: RerankerService, references: References) -> Recalled:
+        """What earlier rounds decided, read back from revisions, Deployment and pods."""
+        key = service.namespace, service.name
+        deployment = self._cache.child(Kind.DEPLOYMENT, *key)
+        # While something is missing nothing rolls: pods that run have read it.
+        inputs = inputs_of(deployment) if references.missing else references.inputs
+        return recall(
+            service,
+            inputs,
+            self._cache.children(Kind.CONTROLLER_REVISION, key),
+            deployment,
+            self._cache.children(Kind.POD, key),
+            self._now(),
+        )
 
     async def _carry_out(self, planned: Plan, observed: Observed, applied: Applied) -> KubeError | None:
         """Do what the plan says, as far as the server lets us; returns what stopped it."""
@@ -135,6 +164,8 @@ class Reconciler:
             await self._generate_keys(planned)
             for each in planned.delete:
                 await self._applier.delete(each)
+            if planned.record is not None and (made := await self._kube.create(planned.record)) is not None:
+                self._cache.learn(made)
             for each in planned.apply:
                 await self._applier.apply(each, live.get((each["kind"], each["metadata"]["name"])), applied)
         except ConflictError:
@@ -145,26 +176,40 @@ class Reconciler:
 
     async def _generate_keys(self, planned: Plan) -> None:
         """A first key, where one is asked for and there is none. What is there is never written over."""
-        if planned.generate is not None:
+        if planned.generate is None:
+            return
+        metadata = planned.generate["metadata"]
+        _knowledge, there = await self._cache.named(Kind.SECRET, metadata["namespace"], metadata["name"])
+        if there is None:
             keys = {client: secrets.token_urlsafe(32) for client in ("default", KEY_ENTRY)}
             await self._kube.create({**planned.generate, "stringData": keys})
 
-    def _again_in(self, status: dict[str, Any], facts: Facts) -> float | None:
-        """When to look again where no event asks for it: often at first, then ever more rarely."""
-        said = {each["type"]: each for each in status["conditions"]}
-        optional = facts.wanted.optional
+    def _ask(self, facts: Facts, previous: dict[str, Any]) -> tuple[Facts, Target | None]:
+        """Have a real ranking asked for where it is time to, and add what is known of the last one."""
+        service, observed, wanted = facts.service, facts.observed, facts.wanted
+        target = target_of(service, observed.service, wanted.template_hash, secrets_of(service))
+        if target is None or not facts.rolled_out or not facts.ready_pods:
+            return facts, None
+        earlier = {each["type"]: each for each in previous.get("conditions") or ()}
+        told = earlier.get(ConditionType.RANKING_VERIFIED.value)
+        recorded = facts.recalled.recorded
+        if told is None or recorded is None or not is_proven(recorded):
+            told = None  # it speaks of another template
+        self._prober.look(target, told=_is_good(told))
+        return replace(facts, probe=self._prober.latest(target), told=told), target
+
+    def _again_in(self, facts: Facts, target: Target | None) -> float | None:
+        """When to look again where no event asks for it."""
+        waits = [facts.recalled.switch_in]
+        if target is not None:
+            waits.append(self._prober.due_in(target, told=_is_good(facts.told)))
         if facts.refused is not None:
-            return REFUSED_SECONDS
+            waits.append(REFUSED_SECONDS)
         if facts.verdict.undecided_since is not None:
-            return RECHECK_SECONDS
-        if facts.observed.missing or facts.observed.unserved:
-            first, condition = MISSING_SECONDS, said["ReferencesResolved"]
-        elif said["Progressing"]["status"] == Status.TRUE.value:
-            first, condition = WATCHING_SECONDS, said["Progressing"]
-        else:
-            return UNWATCHED_SECONDS if any(each.document and each.kind in _UNWATCHED for each in optional) else None
-        since = datetime.datetime.fromisoformat(condition["lastTransitionTime"])
-        return min(RARELY_SECONDS, max(first, (self._now() - since).total_seconds() / 20))
+            waits.append(RECHECK_SECONDS)
+        if facts.observed.job is not None and not facts.observed.job_pods and not facts.verdict.verified:
+            waits.append(SILENT_SECONDS)
+        return min((each for each in waits if each is not None), default=None)
 
     async def _reject(self, document: dict[str, Any], reason: Reason, message: str) -> Outcome:
         identity = Identity.of(document)
@@ -179,6 +224,10 @@ class Reconciler:
         }
         await self._reporter.write(identity, status, previous)
         return Outcome(_summary(status))
+
+
+def _is_good(told: dict[str, Any] | None) -> bool:
+    return told is not None and told["status"] == Status.TRUE.value
 
 
 def _refusal(planned: Plan, trouble: KubeError | None) -> str | None:

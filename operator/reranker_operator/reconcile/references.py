@@ -1,11 +1,14 @@
 """What a spec refers to by name, and which of it is missing."""
 
-import asyncio
 from dataclasses import dataclass
 from typing import Any
 
 from reranker_operator.api import RerankerService
-from reranker_operator.kube import ForbiddenError, Kind, Kube
+from reranker_operator.desired.metadata import digest
+from reranker_operator.kube import Kind
+from reranker_operator.kube.reflector import Knowledge
+from reranker_operator.reconcile.cache import Cache
+from reranker_operator.reconcile.contents import UNREADABLE, Contents, Entries
 
 
 @dataclass(frozen=True, order=True)
@@ -17,6 +20,8 @@ class Reference:
     field: str
     key: str | None = None
     optional: bool = False
+    read: bool = False
+    """Whether the ranking container reads it at its start, and never again."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +45,8 @@ class References:
 
     missing: list[Missing]
     unchecked: list[str]
+    inputs: str | None
+    """Stands for all that the ranking container reads at its start; None where that is nothing."""
 
 
 _KINDS = {
@@ -64,8 +71,9 @@ def references(service: RerankerService) -> list[Reference]:
     found += [Reference("Secret", each.name, "spec.image.pullSecrets") for each in spec.image.pull_secrets]
     for variable in spec.server.env:
         found += _of_variable(variable)
+    mounted = {mount["name"] for mount in spec.pod.volume_mounts}
     for volume in spec.pod.volumes:
-        found += _of_volume(volume)
+        found += _of_volume(volume, read=volume["name"] in mounted)
     found += _of_access(service)
     for kind, name, field in (
         ("ServiceAccount", spec.pod.service_account_name, "spec.pod.serviceAccountName"),
@@ -74,9 +82,7 @@ def references(service: RerankerService) -> list[Reference]:
     ):
         if name is not None:
             found.append(Reference(kind, name, field))
-    return sorted(
-        {each for each in found if not each.optional}, key=lambda each: (each.field, each.name, each.key or "")
-    )
+    return sorted(set(found), key=lambda each: (each.field, each.kind, each.name, each.key or ""))
 
 
 def _of_access(service: RerankerService) -> list[Reference]:
@@ -93,51 +99,77 @@ def _of_access(service: RerankerService) -> list[Reference]:
     return found
 
 
-async def find_missing(kube: Kube, service: RerankerService) -> References:
+async def resolve(cache: Cache, contents: Contents, service: RerankerService) -> References:
     """Look each reference up. A kind that the operator may not read is named as not checked, never as missing."""
     named = references(service)
     objects = sorted({(each.kind, each.name) for each in named})
-    answers = await asyncio.gather(*(_look_up(kube, service.namespace, kind, name) for kind, name in objects))
-    found = dict(zip(objects, answers, strict=True))
+    cache.refer((service.namespace, service.name), [(_KINDS[kind], name) for kind, name in objects])
+    found: dict[tuple[str, str], Entries | None] = {}
+    for kind, name in objects:
+        keyed = any(each.kind == kind and each.name == name and (each.key or each.read) for each in named)
+        found[kind, name] = await _look_up(cache, contents, service.namespace, _KINDS[kind], name, keyed=keyed)
     missing: list[Missing] = []
     unchecked: list[str] = []
     for reference in named:
-        answer = found[reference.kind, reference.name]
-        if answer is _NOT_ALLOWED:
+        entries = found[reference.kind, reference.name]
+        if entries is UNREADABLE:
             unchecked.append(f"{reference.kind} {reference.name}")
-        elif answer is None:
+        elif reference.optional:
+            continue
+        elif entries is None:
             missing.append(Missing(Reference(reference.kind, reference.name, reference.field), service.namespace))
-        elif reference.key is not None and reference.key not in _keys(answer):
+        elif reference.key is not None and reference.key not in entries:
             missing.append(Missing(reference, service.namespace))
-    return References(missing=list(dict.fromkeys(missing)), unchecked=list(dict.fromkeys(unchecked)))
+    read = [
+        [each.field, each.kind, each.name, each.key, _digests(found[each.kind, each.name], each.key)]
+        for each in named
+        if each.read
+    ]
+    return References(
+        missing=list(dict.fromkeys(missing)),
+        unchecked=list(dict.fromkeys(unchecked)),
+        inputs=digest(read) if read else None,
+    )
 
 
-_NOT_ALLOWED: dict[str, Any] = {"not": "allowed"}
+async def _look_up(
+    cache: Cache, contents: Contents, namespace: str, kind: Kind, name: str, *, keyed: bool
+) -> Entries | None:
+    """What is inside; empty where only the existence matters, None where there is none."""
+    if keyed:
+        return await contents.entries(kind, namespace, name)
+    knowledge, identity = await cache.named(kind, namespace, name)
+    if knowledge is not Knowledge.WHOLE:
+        return UNREADABLE
+    return {} if identity is not None else None
 
 
-async def _look_up(kube: Kube, namespace: str, kind: str, name: str) -> dict[str, Any] | None:
-    place = None if kind in _CLUSTER_WIDE else namespace
-    try:
-        return await kube.get(_KINDS[kind], place, name)
-    except ForbiddenError:
-        return _NOT_ALLOWED
-
-
-def _keys(document: dict[str, Any]) -> set[str]:
-    return {key for part in ("data", "binaryData", "stringData") for key in document.get(part) or {}}
+def _digests(entries: Entries | None, key: str | None) -> Entries | str | None:
+    if entries is UNREADABLE:
+        return "not readable"
+    if entries is None or key is None:
+        return entries
+    return entries.get(key)
 
 
 def _of_variable(variable: dict[str, Any]) -> list[Reference]:
     source = variable.get("valueFrom") or {}
     field = f"spec.server.env[{variable['name']}]"
     return [
-        Reference(kind, source[part].get("name", ""), field, source[part]["key"], bool(source[part].get("optional")))
+        Reference(
+            kind,
+            source[part].get("name", ""),
+            field,
+            source[part]["key"],
+            optional=bool(source[part].get("optional")),
+            read=True,
+        )
         for part, kind in (("secretKeyRef", "Secret"), ("configMapKeyRef", "ConfigMap"))
         if part in source
     ]
 
 
-def _of_volume(volume: dict[str, Any]) -> list[Reference]:
+def _of_volume(volume: dict[str, Any], *, read: bool) -> list[Reference]:
     field = f"spec.pod.volumes[{volume['name']}]"
     sources = [volume, *(volume.get("projected") or {}).get("sources", ())]
     found: list[Reference] = []
@@ -150,5 +182,6 @@ def _of_volume(volume: dict[str, Any]) -> list[Reference]:
         for source in sources:
             named = source.get(part) or {}
             if key in named:
-                found.append(Reference(kind, named[key], field, optional=bool(named.get("optional"))))
+                holds = read and kind in ("Secret", "ConfigMap")
+                found.append(Reference(kind, named[key], field, optional=bool(named.get("optional")), read=holds))
     return found

@@ -12,6 +12,7 @@ from reranker_operator.desired.metadata import RANKING, selector
 from reranker_operator.desired.service import endpoint
 from reranker_operator.kube import Kube
 from reranker_operator.kube.events import Recorder
+from reranker_operator.reconcile.cache import Cache
 from reranker_operator.reconcile.conditions import Facts
 
 PROBE_SECONDS = 3600.0
@@ -80,8 +81,8 @@ def bare_status(generation: int, made: list[Condition]) -> dict[str, Any]:
 class Reporter:
     """Writes statuses and events."""
 
-    def __init__(self, kube: Kube, recorder: Recorder, now: Callable[[], datetime.datetime]) -> None:
-        self._kube = kube
+    def __init__(self, kube: Kube, cache: Cache, recorder: Recorder, now: Callable[[], datetime.datetime]) -> None:
+        self._kube, self._cache = kube, cache
         self._recorder = recorder
         self._now = now
 
@@ -101,7 +102,7 @@ class Reporter:
             "metadata": {"name": identity.name, "namespace": identity.namespace, "uid": identity.uid},
             "status": status,
         }
-        await self._kube.apply(document, manager=STATUS_MANAGER, subresource="status")
+        self._cache.learn(await self._kube.apply(document, manager=STATUS_MANAGER, subresource="status"))
         for each in status["conditions"]:
             if _is_news(before.get(each["type"]), each):
                 await self._say(identity, each)

@@ -1,0 +1,124 @@
+"""Keeps a store like the server: list, then watch from there, again whenever the watch cannot go on.
+
+kopf watches whole kinds; here a label selector lets the server send only what is ours, and `metadata_only` lets it
+leave out the values of Secrets.
+"""
+
+import asyncio
+import enum
+import logging
+import random
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Final
+
+from reranker_operator.kube.client import Kube
+from reranker_operator.kube.errors import ForbiddenError, GoneError, KubeError, NotFoundError
+from reranker_operator.kube.kinds import Kind
+from reranker_operator.kube.store import Change, Store
+
+RELIST_SECONDS: Final = 3600.0
+"""Even a watch that seems well is replaced by a list this often, give or take a quarter."""
+ABSENT_SECONDS: Final = 10.0
+"""How often a kind that the server does not know, or that may not be read, is asked for again."""
+WELL_SECONDS: Final = 5.0
+"""A watch that lasted longer had begun well: what ended it is tried again at once."""
+_FIRST_RETRY_SECONDS: Final = 0.2
+_LAST_RETRY_SECONDS: Final = 5.0
+
+_log = logging.getLogger(__name__)
+
+
+class Knowledge(enum.Enum):
+    """What the store's content is worth."""
+
+    NONE = "none"
+    """Nothing was listed yet."""
+    WHOLE = "whole"
+    """Everything there is, as of a moment ago."""
+    UNSERVED = "unserved"
+    """The server does not know the kind."""
+    FORBIDDEN = "forbidden"
+    """The operator may not read it."""
+
+
+@dataclass
+class Reflector:
+    """One kind in one namespace (None: all)."""
+
+    kube: Kube
+    kind: Kind
+    namespace: str | None
+    store: Store
+    on_change: Callable[[Kind, list[Change]], None]
+    on_knowledge: Callable[[Kind], None] = lambda _kind: None
+    """Told when the kind begins or ceases to be served or allowed."""
+    selector: str | None = None
+    metadata_only: bool = False
+    knowledge: Knowledge = Knowledge.NONE
+    known: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set once `knowledge` is anything but NONE."""
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        wait = _FIRST_RETRY_SECONDS
+        while True:
+            begun = time.monotonic()
+            try:
+                await self._watch(await self._list())
+                pause = 0.0
+            except NotFoundError:
+                self._know(Knowledge.UNSERVED)
+                pause = ABSENT_SECONDS
+            except ForbiddenError as error:
+                if self.knowledge is not Knowledge.FORBIDDEN:
+                    _log.info("%s are not watched: %s", self.kind.plural, error)
+                self._know(Knowledge.FORBIDDEN)
+                pause = ABSENT_SECONDS
+            except KubeError as error:
+                if time.monotonic() - begun > WELL_SECONDS:
+                    wait = _FIRST_RETRY_SECONDS
+                pause = error.retry_after or wait
+                level = logging.INFO if isinstance(error, GoneError) else logging.WARNING
+                _log.log(level, "%s are listed again in about %.1f s: %s", self.kind.plural, pause, error)
+                wait = min(_LAST_RETRY_SECONDS, 2 * wait)
+            await asyncio.sleep(_jittered(pause))
+
+    async def _list(self) -> str:
+        documents, version = await self.kube.list_all(
+            self.kind, self.namespace, self._query(), metadata_only=self.metadata_only
+        )
+        changes = self.store.replace(documents, version, self.namespace)
+        self._know(Knowledge.WHOLE)
+        self.on_change(self.kind, changes)
+        return version
+
+    async def _watch(self, version: str) -> None:
+        """Watch for as long as `RELIST_SECONDS`, one watch after the other."""
+        until = time.monotonic() + _jittered(RELIST_SECONDS)
+        while time.monotonic() < until:
+            events = self.kube.watch(
+                self.kind, self.namespace, version, self._query(), metadata_only=self.metadata_only
+            )
+            async for event, document in events:
+                version = document["metadata"]["resourceVersion"]
+                change = self.store.tell(event, document)
+                if change is not None:
+                    self.on_change(self.kind, [change])
+
+    def _query(self) -> dict[str, str]:
+        return {"labelSelector": self.selector} if self.selector is not None else {}
+
+    def _know(self, knowledge: Knowledge) -> None:
+        if knowledge is Knowledge.UNSERVED:
+            self.on_change(self.kind, self.store.clear())
+        if self.knowledge is knowledge:
+            return
+        self.knowledge = knowledge
+        self.known.set()
+        self.on_knowledge(self.kind)
+
+
+def _jittered(seconds: float) -> float:
+    return seconds * (0.75 + random.random() / 2)  # noqa: S311 spreads load, guards nothing

@@ -1,0 +1,204 @@
+"""What the cluster holds of our services, as watches tell it: rounds read here and send nothing.
+
+Two sorts of watches: of our own children, whole, by their label; and of what specs refer to (Secrets, claims, classes),
+by name and version only, and only of the kinds that some spec does refer to.
+"""
+
+import asyncio
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Final
+
+from reranker_operator.api import GROUP, KIND
+from reranker_operator.kube import Kind, Kube
+from reranker_operator.kube.reflector import Knowledge, Reflector
+from reranker_operator.kube.store import Change, Json, Key, Place, Store
+
+OURS: Final = "app.kubernetes.io/managed-by=reranker-operator"
+CHILDREN: Final = (
+    Kind.SERVICE_ACCOUNT,
+    Kind.SERVICE,
+    Kind.DEPLOYMENT,
+    Kind.JOB,
+    Kind.POD,
+    Kind.CONTROLLER_REVISION,
+    Kind.CLAIM,
+    Kind.INGRESS,
+    Kind.NETWORK_POLICY,
+    Kind.DISRUPTION_BUDGET,
+    Kind.AUTOSCALER,
+)
+OPTIONAL: Final = (Kind.HTTP_ROUTE, Kind.SERVICE_MONITOR)
+"""Children of kinds that a cluster may not have."""
+
+
+class Cache:
+    """Stores and the reflectors that keep them. `namespaces` empty means all."""
+
+    def __init__(self, kube: Kube, namespaces: Sequence[str], wake: Callable[[Key], None]) -> None:
+        self.services = Store(_itself, _plain)
+        """Filled by kopf's watch."""
+        self._kube, self._namespaces, self._wake = kube, tuple(namespaces), wake
+        self._children = {kind: Store(owner_of, _TRIMS.get(kind, _plain)) for kind in (*CHILDREN, *OPTIONAL)}
+        self._named: dict[Kind, Store] = {}
+        self._reflectors: dict[Kind, list[Reflector]] = {
+            kind: self._reflect(kind, store, OURS) for kind, store in self._children.items()
+        }
+        self._named_reflectors: dict[Kind, list[Reflector]] = {}
+        self._referrers: dict[tuple[Kind, Place], set[Key]] = {}
+        self._references: dict[Key, frozenset[tuple[Kind, Place]]] = {}
+        self._group: asyncio.TaskGroup | None = None
+
+    async def run(self) -> None:
+        """Watch until cancelled."""
+        async with asyncio.TaskGroup() as self._group:
+            for reflectors in (*self._reflectors.values(), *self._named_reflectors.values()):
+                self._start(reflectors)
+
+    async def complete(self, say: Callable[[str], None]) -> None:
+        """Wait until every child is known; `say` is told what is waited for."""
+        for kind in (*CHILDREN, *OPTIONAL):
+            for each in self._reflectors[kind]:
+                say(f"listing {kind.plural}")
+                await each.known.wait()
+                while kind in CHILDREN and each.knowledge is not Knowledge.WHOLE:
+                    say(f"waiting for the right to watch {kind.plural}: apply the RBAC rules of this release")
+                    await asyncio.sleep(1)
+
+    # Children
+
+    def child(self, kind: Kind, namespace: str, name: str) -> Json | None:
+        """One of our objects, or None."""
+        return self._children[kind].get(namespace, name)
+
+    def children(self, kind: Kind, key: Key) -> list[Json]:
+        """A service's objects of a kind."""
+        return self._children[kind].owned(key)
+
+    def owners(self, kind: Kind) -> Iterable[Key]:
+        """Services that have objects of a kind."""
+        return self._children[kind].owners()
+
+    def learn(self, document: Json) -> None:
+        """Take up the server's answer to a write."""
+        if document["kind"] == KIND:
+            self.services.learn(document)
+        elif (store := self._children.get(Kind.of(document))) is not None:
+            store.learn(document)
+
+    def served(self, kind: Kind) -> bool:
+        """Whether the server knows the kind."""
+        return all(each.knowledge is not Knowledge.UNSERVED for each in self._reflectors.get(kind, ()))
+
+    # What specs refer to
+
+    async def named(self, kind: Kind, namespace: str, name: str) -> tuple[Knowledge, Json | None]:
+        """What is known of a kind, and identity and version of one of its objects, or None where there is none."""
+        if kind not in self._named:
+            self._named[kind] = store = Store(lambda _document: None, _identity)
+            self._named_reflectors[kind] = self._reflect(kind, store, None)
+            self._start(self._named_reflectors[kind])
+        place = namespace if kind.namespaced else ""
+        for each in self._named_reflectors[kind]:
+            if each.namespace in (None, place):
+                await each.known.wait()
+                if each.knowledge is not Knowledge.WHOLE:
+                    return each.knowledge, None
+        return Knowledge.WHOLE, self._named[kind].get(place, name)
+
+    def refer(self, key: Key, references: Iterable[tuple[Kind, str]]) -> None:
+        """From now on a change of any of these (kind and name) wakes the service."""
+        places = frozenset((kind, (key[0] if kind.namespaced else "", name)) for kind, name in references)
+        before = self._references.get(key, frozenset())
+        if places == before:
+            return
+        for gone in before - places:
+            self._referrers[gone].discard(key)
+            if not self._referrers[gone]:
+                del self._referrers[gone]
+        for new in places - before:
+            self._referrers.setdefault(new, set()).add(key)
+        if places:
+            self._references[key] = places
+        else:
+            self._references.pop(key, None)
+
+    # The watches
+
+    def _reflect(self, kind: Kind, store: Store, selector: str | None) -> list[Reflector]:
+        # Cluster-wide objects are one list, whatever namespaces are watched.
+        places: Sequence[str | None] = self._namespaces if self._namespaces and kind.namespaced else (None,)
+        return [
+            Reflector(
+                kube=self._kube,
+                kind=kind,
+                namespace=namespace,
+                store=store,
+                on_change=self._children_changed if selector is not None else self._named_changed,
+                on_knowledge=self._known,
+                selector=selector,
+                metadata_only=selector is None,
+            )
+            for namespace in places
+        ]
+
+    def _start(self, reflectors: list[Reflector]) -> None:
+        if self._group is not None:
+            for each in reflectors:
+                self._group.create_task(each.run())
+
+    def _children_changed(self, _kind: Kind, changes: list[Change]) -> None:
+        for change in changes:
+            for owner in change.owners:
+                self._wake(owner)
+
+    def _named_changed(self, kind: Kind, changes: list[Change]) -> None:
+        for change in changes:
+            for key in self._referrers.get((kind, change.place), ()):
+                self._wake(key)
+
+    def _known(self, kind: Kind) -> None:
+        """A kind begins or ceases to be served or readable: whoever asks for it is looked at again."""
+        if kind in OPTIONAL:
+            for key in self.services.owners():
+                self._wake(key)
+        for (other, _place), keys in self._referrers.items():
+            if other is kind:
+                for key in keys:
+                    self._wake(key)
+
+
+def owner_of(document: Json) -> Key | None:
+    """The service that a child belongs to: by its owner reference or, where somebody took that off, by its labels."""
+    metadata = document["metadata"]
+    for owner in metadata.get("ownerReferences") or ():
+        if owner.get("kind") == KIND and str(owner.get("apiVersion", "")).startswith(f"{GROUP}/"):
+            return str(metadata["namespace"]), str(owner["name"])
+    name = (metadata.get("labels") or {}).get("app.kubernetes.io/instance")
+    return (str(metadata["namespace"]), str(name)) if name else None
+
+
+def _itself(document: Json) -> Key:
+    return str(document["metadata"]["namespace"]), str(document["metadata"]["name"])
+
+
+def _plain(document: Json) -> Json:
+    """Without the record of who owns which field: half of an object, and seldom read."""
+    return {**document, "metadata": _without(document["metadata"], "managedFields")}
+
+
+def _pod(document: Json) -> Json:
+    """What conditions are decided from; a thousand pods' specs are megabytes that nobody reads."""
+    spec = {key: document["spec"][key] for key in ("serviceAccountName", "nodeName") if key in document["spec"]}
+    return {**_plain(document), "spec": spec}
+
+
+def _identity(document: Json) -> Json:
+    kept = ("name", "namespace", "uid", "resourceVersion")
+    return {"metadata": {key: document["metadata"][key] for key in kept if key in document["metadata"]}}
+
+
+def _without(mapping: Json, *keys: str) -> Json:
+    return {key: value for key, value in mapping.items() if key not in keys}
+
+
+_TRIMS: dict[Kind, Callable[[Any], Any]] = {Kind.POD: _pod}

@@ -1,0 +1,164 @@
+"""What earlier rounds decided about a service's pods, read back from the cluster: nothing of it lives in memory.
+
+Which template a spec was made into stands in ControllerRevisions, whether old pods make room in the Deployment. Pure.
+"""
+
+import datetime
+from dataclasses import dataclass
+from typing import Any
+
+from reranker_operator.api import RerankerService
+from reranker_operator.api.rollout import OnFailure, RolloutStrategy
+from reranker_operator.desired import Given
+from reranker_operator.desired.given import Template
+from reranker_operator.desired.metadata import FAILED, INPUTS, PROVEN, REPLACED, SPEC_HASH, TEMPLATE_HASH
+from reranker_operator.desired.revision import spec_hash
+
+KEPT_REVISIONS = 5
+
+Json = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Recalled:
+    """What is known of earlier templates. Revisions are newest first."""
+
+    given: Given
+    made_of: str
+    """Stands for the spec that the template is, or will be, made of."""
+    recorded: Json | None
+    """The revision of this spec."""
+    proven: Json | None
+    """The newest revision of another template that was Ready."""
+    revisions: list[Json]
+    switch_in: float | None = None
+    """Seconds until old pods make room for a new one that fits no node."""
+
+    @property
+    def fell_back(self) -> bool:
+        """Whether the template of this spec was taken back."""
+        return self.given.fallback is not None
+
+    @property
+    def next_number(self) -> int:
+        """Of the next revision."""
+        return max((int(each["revision"]) for each in self.revisions), default=0) + 1
+
+    def outdated(self, kept: set[str]) -> list[Json]:
+        """Revisions that are not kept; those of the templates in `kept` always are."""
+        spare = [each for each in self.revisions if template_hash(template_of(each)) not in kept]
+        return spare[max(0, KEPT_REVISIONS - (len(self.revisions) - len(spare))) :]
+
+
+def recall(
+    service: RerankerService,
+    inputs: str | None,
+    revisions: list[Json],
+    deployment: Json | None,
+    pods: list[Json],
+    now: datetime.datetime,
+) -> Recalled:
+    """What holds for `service`; `pods` are its ranking pods, `inputs` stands for what their container reads."""
+    made_of = spec_hash(service, inputs)
+    recorded = next((each for each in revisions if _note(each, SPEC_HASH) == made_of), None)
+    template = template_of(recorded) if recorded is not None else None
+    hashed = template_hash(template)
+    proven = next(
+        (each for each in revisions if _note(each, PROVEN) and template_hash(template_of(each)) != hashed), None
+    )
+    fallback = None
+    if recorded is not None and proven is not None and _note(recorded, FAILED):
+        fallback = template_of(proven) if service.spec.rollout.on_failure is OnFailure.ROLLBACK else None
+    make_room, switch_in = _make_room(service, hashed, deployment, pods, now)
+    given = Given(inputs=inputs, recorded=template, fallback=fallback, make_room=make_room)
+    return Recalled(given, made_of, recorded, proven, revisions, switch_in)
+
+
+def inputs_of(deployment: Json | None) -> str | None:
+    """What the Deployment's template says of its inputs."""
+    annotations = ((deployment or {}).get("spec", {}).get("template", {}).get("metadata") or {}).get(
+        "annotations"
+    ) or {}
+    inputs: str | None = annotations.get(INPUTS)
+    return inputs
+
+
+def template_of(revision: Json) -> Template:
+    """The pod template in a revision."""
+    template: Template = revision["data"]["spec"]["template"]
+    return template
+
+
+def template_hash(template: Template | None) -> str | None:
+    """The hash that a template carries."""
+    return ((template or {}).get("metadata", {}).get("labels") or {}).get(TEMPLATE_HASH)
+
+
+def is_complete(deployment: Json) -> bool:
+    """Whether the Deployment controller has nothing more to do."""
+    status, spec = deployment.get("status", {}), deployment["spec"]
+    counts = {status.get(name, 0) for name in ("replicas", "updatedReplicas", "availableReplicas")}
+    return counts == {spec.get("replicas", 1)} and _seen(deployment)
+
+
+def marks(revision: Json, **changed: str | None) -> Json:
+    """The document that sets what is noted about a revision: `proven` and `failed`, where not given as they are."""
+    said = {PROVEN: _note(revision, PROVEN), FAILED: _note(revision, FAILED), SPEC_HASH: _note(revision, SPEC_HASH)}
+    said |= {{"proven": PROVEN, "failed": FAILED, "made_of": SPEC_HASH}[name]: value for name, value in changed.items()}
+    metadata = revision["metadata"]
+    return {
+        "apiVersion": "apps/v1",
+        "kind": "ControllerRevision",
+        "metadata": {
+            "name": metadata["name"],
+            "namespace": metadata["namespace"],
+            "uid": metadata["uid"],
+            "annotations": {key: value for key, value in said.items() if value is not None},
+        },
+    }
+
+
+def is_proven(revision: Json) -> bool:
+    """Whether its template was Ready once."""
+    return _note(revision, PROVEN) is not None
+
+
+def has_failed(revision: Json) -> bool:
+    """Whether its rollout failed and was taken back."""
+    return _note(revision, FAILED) is not None
+
+
+def _make_room(
+    service: RerankerService, hashed: str | None, deployment: Json | None, pods: list[Json], now: datetime.datetime
+) -> tuple[bool, float | None]:
+    """Whether old pods make room, and in how many seconds they will."""
+    asked = service.spec.rollout
+    if asked.strategy is not RolloutStrategy.AUTO or deployment is None or hashed is None:
+        return False, None
+    if template_hash(deployment["spec"]["template"]) != hashed:
+        return False, None
+    if _note(deployment, REPLACED) == hashed:
+        return not is_complete(deployment), None
+    since = [when for pod in pods if template_hash(pod) == hashed and (when := _unschedulable_since(pod)) is not None]
+    if not since or all(template_hash(pod) == hashed for pod in pods):
+        return False, None
+    left = asked.surge_timeout_seconds - (now - min(since)).total_seconds()
+    return left <= 0, max(0.0, left)
+
+
+def _unschedulable_since(pod: Json) -> datetime.datetime | None:
+    for condition in pod.get("status", {}).get("conditions") or ():
+        if condition["type"] == "PodScheduled" and condition.get("reason") == "Unschedulable":
+            return datetime.datetime.fromisoformat(condition["lastTransitionTime"])
+    return None
+
+
+def _seen(deployment: Json) -> bool:
+    return int(deployment.get("status", {}).get("observedGeneration", 0)) >= int(
+        deployment["metadata"].get("generation", 0)
+    )
+
+
+def _note(document: Json, name: str) -> str | None:
+    note: str | None = (document["metadata"].get("annotations") or {}).get(name)
+    return note
