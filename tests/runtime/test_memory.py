@@ -32,6 +32,18 @@ def test_512_passages_at_the_models_full_length_take_no_more_memory_than_a_few_b
     assert peak(bert) - before < GROWTH
 
 
+@pytest.mark.parametrize(
+    ("text", "extra"), [("a" * (10 * MIB), {"truncate": "END"}), ("w1 " * (3 * MIB // 2), {"max_chunks_per_doc": 2})]
+)
+def test_one_enormous_text_takes_no_more_memory_than_its_parts(
+    models: Any, start: Any, text: str, extra: dict[str, Any]
+) -> None:
+    server = start(models.bert, NIM_PRECISION="fp32", RERANKER_MAX_QUEUE_SECONDS=100).ready()
+    before = peak(server)
+    assert len(server.logits("w1", ["w2", text], **extra)) == 2
+    assert peak(server) - before < 2 * GROWTH
+
+
 def test_a_body_of_quotes_is_refused_without_being_taken_to_pieces(started: Any) -> None:
     server = started["sentence"].ready()
     server.http.post("/v1/ranking", content=b" " * (60 * MIB))

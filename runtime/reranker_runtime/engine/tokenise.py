@@ -5,7 +5,8 @@ No torch: the tokenizers library does the work, in one call for all texts that r
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from array import array
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -24,7 +25,9 @@ LETTERS: Final = 16
 MARGIN: Final = 64
 """Tokens beyond those that matter: where a text was cut off, they may be others."""
 COUNTED: Final = 1_000_000
-"""Characters of a text whose tokens are counted to tell by how much it is too long."""
+"""Characters of all texts together whose tokens are counted to tell by how much one is too long."""
+PART: Final = 1_000_000
+"""Characters that are tokenised at a time: the library takes up to two hundred bytes for each, until it is done."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +35,7 @@ class Spans:
     """A text and where its tokens begin, in characters."""
 
     text: str
-    starts: Sequence[int]
+    starts: array[int]
 
 
 class Texts:
@@ -57,30 +60,49 @@ class Texts:
         """Token ids of each text alone, without special tokens.
 
         Where only the first `most` matter, a text far longer than those is read as far as they need, and has more than
-        `most` ids all the same; `counted` asks for all of them, of all but enormous texts.
+        `most` ids all the same; `counted` asks for all of them, where there are not enormously many.
         """
         reach = len(max(texts, key=len, default="")) if most is None else LETTERS * (most + MARGIN)
         if counted:
-            reach = max(reach, COUNTED)
+            reach = max(reach, COUNTED // max(1, len(texts)))
         found = self._ids([text if len(text) <= reach else _beginning(text, reach) for text in texts])
         for n, text in enumerate(texts):
             if most is not None and len(text) > reach and len(found[n]) < most + MARGIN:
-                found[n] = self._ids([text])[0]  # spaces without end, or a vocabulary of very long words
+                found[n] = self._first_ids(
+                    text, most + MARGIN
+                )  # spaces without end, or a vocabulary of very long words
+        return found
+
+    def _first_ids(self, text: str, enough: int) -> list[int]:
+        found: list[int] = []
+        for _, part in _parts(text):
+            found += self._ids([part])[0]
+            if len(found) >= enough:
+                break
         return found
 
     def _ids(self, texts: Sequence[str]) -> list[list[int]]:
         if self._lower_case:
             texts = [text.lower() for text in texts]
-        encoded = self._tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)
-        return [self._without_specials(encoding.ids) for encoding in encoded]
+        return [
+            self._without_specials(encoding.ids)
+            for batch in _batches(texts)
+            for encoding in self._tokenizer.encode_batch_fast(batch, add_special_tokens=False)
+        ]
 
     def spans(self, passages: Sequence[Passage]) -> list[Spans]:
         """Each passage's text, as the model reads it, and where its tokens begin in it."""
         texts = [passage.text.lower() if self._lower_case else passage.text for passage in passages]
-        encoded = self._tokenizer.encode_batch(texts, add_special_tokens=False)
-        return [
-            Spans(text, [begin for begin, _ in encoding.offsets]) for text, encoding in zip(texts, encoded, strict=True)
-        ]
+        found = [Spans(text, array("q")) for text in texts]
+        places = [(spans.starts, begin, part) for spans in found for begin, part in _parts(spans.text)]
+        encoded = (
+            encoding
+            for batch in _batches([part for _, _, part in places])
+            for encoding in self._tokenizer.encode_batch(batch, add_special_tokens=False)
+        )
+        for (starts, begin, _), encoding in zip(places, encoded, strict=True):
+            starts.extend(begin + start for start, _ in encoding.offsets)
+        return found
 
     def reserve(self, tokens: Sequence[str]) -> None:
         """Tokens that no user's text may become, whether or not tokenizer.json calls them special."""
@@ -120,9 +142,33 @@ class Texts:
         return encoding
 
 
-def _beginning(text: str, end: int) -> str:
-    space = text.rfind(" ", end - 1000, end)
-    return text[: end if space < 0 else space]
+def _beginning(text: str, end: int, begin: int = 0) -> str:
+    space = text.rfind(" ", max(begin + 1, end - 1000), end)
+    return text[begin : end if space < 0 else space]
+
+
+def _parts(text: str) -> Iterator[tuple[int, str]]:
+    """All of a text in order, and where each part begins."""
+    begin = 0
+    while len(text) - begin > PART:
+        part = _beginning(text, begin + PART, begin)
+        yield begin, part
+        begin += len(part)
+    yield begin, text[begin:]
+
+
+def _batches(texts: Sequence[str]) -> Iterator[list[str]]:
+    """All texts in order, so many at a time that memory holds what the library makes of them."""
+    batch: list[str] = []
+    letters = 0
+    for text in texts:
+        if batch and letters + len(text) > PART:
+            yield batch
+            batch, letters = [], 0
+        batch.append(text)
+        letters += len(text)
+    if batch:
+        yield batch
 
 
 @dataclass(frozen=True)
