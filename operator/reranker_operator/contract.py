@@ -19,6 +19,9 @@ USER = 65532
 REFUSED_EXIT_CODE = 2
 """Exit status of `reranker-runtime verify` when the model must not be served; anything else is worth another try."""
 
+CHECK_CONTAINER = "check-model"
+"""The init container that looks at the model once more before the server starts."""
+
 MODEL_VOLUME = "model"
 WRITABLE = {"tmp": "/tmp", "shm": "/dev/shm"}  # noqa: S108 the container's own emptyDirs, not the operator's files
 

@@ -44,7 +44,7 @@ def ranking_pod(service: RerankerService, image: str) -> dict[str, Any]:
         ],
     }
     quick = {
-        "name": "check-model",
+        "name": contract.CHECK_CONTAINER,
         **_container(service, image),
         "command": [contract.COMMAND, "verify", *_verify_flags(service, in_pod=True), model_path(service)],
         "resources": _VERIFY_RESOURCES,

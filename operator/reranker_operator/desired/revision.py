@@ -30,8 +30,8 @@ def spec_hash(service: RerankerService, inputs: str | None) -> str:
 
 
 def revision(service: RerankerService, template: Template, made_of: str, number: int) -> dict[str, Any]:
-    """The record of a template and of the spec that it was made of."""
-    name = f"{service.name}-{template['metadata']['labels'][TEMPLATE_HASH]}"
+    """The record of a template and of the spec that it was made of; nothing of it ever changes."""
+    name = f"{service.name}-{digest([template['metadata']['labels'][TEMPLATE_HASH], made_of])}"
     return {
         "apiVersion": "apps/v1",
         "kind": "ControllerRevision",

@@ -5,8 +5,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from reranker_operator.api import Reason
+from reranker_operator.contract import CHECK_CONTAINER
 
 _PULL = {"ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull", "RegistryUnavailable"}
+_FROM_OUTSIDE = {137, 143}
+"""Exit codes of a container that was ended by a signal: KILL after TERM, or TERM."""
 _CONFIG = {"CreateContainerConfigError", "CreateContainerError", "RunContainerError"}
 
 
@@ -29,7 +32,9 @@ def cause_of(pods: list[dict[str, Any]], refused: str | None) -> Cause | None:
     living = [pod for pod in pods if pod.get("status", {}).get("phase") not in ("Failed", "Succeeded")]
     causes = [cause for pod in living or pods for cause in _of_pod(pod)]
     order = (
+        Reason.MODEL_CHANGED,
         Reason.CRASHING,
+        Reason.PROBES_FAILING,
         Reason.IMAGE_PULL,
         Reason.CONTAINER_CONFIG,
         Reason.UNSCHEDULABLE,
@@ -78,8 +83,11 @@ def _of_container(pod: str, status: dict[str, Any]) -> Cause | None:
         lines = (ended.get("message") or "").strip().splitlines()
         said = f": {lines[-1]}" if lines else ""
         how = ended.get("reason") or "Error"
-        return Cause(
-            Reason.CRASHING,
-            f"{where} ended with exit code {ended['exitCode']} ({how}, {status.get('restartCount', 0)} restarts){said}",
-        )
+        tries = f"{how}, {status.get('restartCount', 0)} restarts"
+        if status["name"] == CHECK_CONTAINER:
+            return Cause(Reason.MODEL_CHANGED, f"{where} found the model other than the model Job did ({tries}){said}")
+        if ended["exitCode"] in _FROM_OUTSIDE and how != "OOMKilled":
+            ended_by = f"{where} was ended by the kubelet, as its startup or liveness probe failed ({tries}){said}"
+            return Cause(Reason.PROBES_FAILING, ended_by)
+        return Cause(Reason.CRASHING, f"{where} ended with exit code {ended['exitCode']} ({tries}){said}")
     return None

@@ -23,7 +23,7 @@ from reranker_operator.reconcile.plan import RECHECK_SECONDS, ModelVerdict, Plan
 from reranker_operator.reconcile.probe import KEY_ENTRY, Probe, Prober, Target, target_of
 from reranker_operator.reconcile.references import References, resolve
 from reranker_operator.reconcile.report import Reporter, bare_status, status_of
-from reranker_operator.reconcile.rollout import Recalled, inputs_of, is_proven, recall
+from reranker_operator.reconcile.rollout import Recalled, inputs_of, ready_templates, recall
 from reranker_operator.reconcile.verdicts import Verdicts
 
 RESYNC_SECONDS = 600.0
@@ -113,11 +113,14 @@ class Reconciler:
         )
         facts, target = self._ask(facts, previous)
         status = status_of(facts, conditions(facts), previous)
+        if trouble is None:
+            await self._verdicts.keep(facts, status)  # before anybody is told: who reads it may rely on it
         await self._reporter.write(service, status, previous)
         await self._reporter.repaired(service, applied.repaired)
+        if recalled.makes_room_now and trouble is None:
+            await self._reporter.made_room(service, wanted.template_hash)
         if facts.failing is not None and trouble is not None:
             raise trouble  # the status tells it; the queue tries again, later each time
-        await self._verdicts.keep(facts, status)
         return Outcome(_summary(status), self._again_in(facts, target), facts.probe)
 
     async def _document(self, key: Key) -> dict[str, Any] | None:
@@ -192,8 +195,7 @@ class Reconciler:
             return facts, None
         earlier = {each["type"]: each for each in previous.get("conditions") or ()}
         told = earlier.get(ConditionType.RANKING_VERIFIED.value)
-        recorded = facts.recalled.recorded
-        if told is None or recorded is None or not is_proven(recorded):
+        if wanted.template_hash not in ready_templates(facts.deployment)[:1]:
             told = None  # it speaks of another template
         self._prober.look(target, told=_is_good(told))
         return replace(facts, probe=self._prober.latest(target), told=told), target

@@ -107,6 +107,11 @@ class Reporter:
             if _is_news(before.get(each["type"]), each):
                 await self._say(identity, each)
 
+    async def made_room(self, service: Identity, template: str) -> None:
+        """Say that an old pod goes first."""
+        words = f"a pod of template {template} fits no node: one of an earlier template makes room for it"
+        await self._recorder.record(service, "MakingRoom", words)
+
     async def repaired(self, service: Identity, words: list[str]) -> None:
         """Say what was put back."""
         for each in words:

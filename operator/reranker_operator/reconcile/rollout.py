@@ -1,6 +1,7 @@
 """What earlier rounds decided about a service's pods, read back from the cluster: nothing of it lives in memory.
 
-Which template a spec was made into stands in ControllerRevisions, whether old pods make room in the Deployment. Pure.
+Which template a spec was made into stands in ControllerRevisions; whether old pods make room, which templates were
+Ready and which spec failed, on the Deployment. Pure.
 """
 
 import datetime
@@ -29,10 +30,12 @@ class Recalled:
     recorded: Json | None
     """The revision of this spec."""
     proven: Json | None
-    """The newest revision of another template that was Ready."""
+    """Of the other templates, the one that was Ready last."""
     revisions: list[Json]
     switch_in: float | None = None
     """Seconds until old pods make room for a new one that fits no node."""
+    makes_room_now: bool = False
+    """Whether this round is the one that lets them."""
 
     @property
     def fell_back(self) -> bool:
@@ -63,15 +66,15 @@ def recall(
     recorded = next((each for each in revisions if _note(each, SPEC_HASH) == made_of), None)
     template = template_of(recorded) if recorded is not None else None
     hashed = template_hash(template)
-    proven = next(
-        (each for each in revisions if _note(each, PROVEN) and template_hash(template_of(each)) != hashed), None
-    )
+    by_hash = {template_hash(template_of(each)): each for each in reversed(revisions)}
+    proven = next((by_hash[each] for each in ready_templates(deployment) if each != hashed and each in by_hash), None)
     fallback = None
-    if recorded is not None and proven is not None and _note(recorded, FAILED):
+    if recorded is not None and proven is not None and failed_spec(deployment) == made_of:
         fallback = template_of(proven) if service.spec.rollout.on_failure is OnFailure.ROLLBACK else None
     make_room, switch_in = _make_room(service, hashed, deployment, pods, now)
     given = Given(inputs=inputs, recorded=template, fallback=fallback, make_room=make_room)
-    return Recalled(given, made_of, recorded, proven, revisions, switch_in)
+    makes_room_now = make_room and deployment is not None and _note(deployment, REPLACED) != hashed
+    return Recalled(given, made_of, recorded, proven, revisions, switch_in, makes_room_now)
 
 
 def inputs_of(deployment: Json | None) -> str | None:
@@ -101,31 +104,14 @@ def is_complete(deployment: Json) -> bool:
     return counts == {spec.get("replicas", 1)} and _seen(deployment)
 
 
-def marks(revision: Json, **changed: str | None) -> Json:
-    """The document that sets what is noted about a revision: `proven` and `failed`, where not given as they are."""
-    said = {PROVEN: _note(revision, PROVEN), FAILED: _note(revision, FAILED), SPEC_HASH: _note(revision, SPEC_HASH)}
-    said |= {{"proven": PROVEN, "failed": FAILED, "made_of": SPEC_HASH}[name]: value for name, value in changed.items()}
-    metadata = revision["metadata"]
-    return {
-        "apiVersion": "apps/v1",
-        "kind": "ControllerRevision",
-        "metadata": {
-            "name": metadata["name"],
-            "namespace": metadata["namespace"],
-            "uid": metadata["uid"],
-            "annotations": {key: value for key, value in said.items() if value is not None},
-        },
-    }
+def ready_templates(deployment: Json | None) -> list[str]:
+    """Hashes of the templates that were Ready, the latest first."""
+    return (_note(deployment, PROVEN) or "").split() if deployment is not None else []
 
 
-def is_proven(revision: Json) -> bool:
-    """Whether its template was Ready once."""
-    return _note(revision, PROVEN) is not None
-
-
-def has_failed(revision: Json) -> bool:
-    """Whether its rollout failed and was taken back."""
-    return _note(revision, FAILED) is not None
+def failed_spec(deployment: Json | None) -> str | None:
+    """Stands for the spec whose rollout failed and was taken back."""
+    return _note(deployment, FAILED) if deployment is not None else None
 
 
 def _make_room(

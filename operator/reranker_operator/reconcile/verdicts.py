@@ -1,6 +1,8 @@
-"""Notes on a service's ControllerRevisions what became of their templates: that one was Ready, that one failed.
+"""Notes on a service's Deployment what became of its templates: which were Ready, which failed.
 
 A later round, perhaps of another operator, goes by these notes when it must choose a template to go back to.
+(ControllerRevisions, where the templates are, take no notes: the server compares their data byte by byte, and any patch
+spells it anew.)
 """
 
 from typing import Any
@@ -8,13 +10,14 @@ from typing import Any
 from reranker_operator.api import ConditionType
 from reranker_operator.api.conditions import Status
 from reranker_operator.api.rollout import OnFailure
+from reranker_operator.desired.metadata import FAILED, PROVEN
 from reranker_operator.kube import Kube
 from reranker_operator.reconcile.cache import Cache
 from reranker_operator.reconcile.conditions import Facts
-from reranker_operator.reconcile.rollout import has_failed, is_proven, marks
+from reranker_operator.reconcile.rollout import KEPT_REVISIONS, failed_spec, ready_templates
 
 MANAGER = "reranker-operator-verdicts"
-"""A field manager of its own: what a revision holds cannot change, and is not applied again."""
+"""A field manager of its own: what it notes is not part of what should be, and is never put back."""
 
 
 class Verdicts:
@@ -24,24 +27,32 @@ class Verdicts:
         self._kube, self._cache = kube, cache
 
     async def keep(self, facts: Facts, status: dict[str, Any]) -> None:
-        """Note what this round found out."""
-        for note in self._due(facts, status):
-            self._cache.learn(await self._kube.apply(note, manager=MANAGER))
+        """Note what this round found out, if that is new."""
+        deployment = facts.deployment
+        if deployment is None:
+            return
+        before = ready_templates(deployment), failed_spec(deployment)
+        now = _ready_templates(facts, status, before[0]), _failed_spec(facts, before[1])
+        if now == before:
+            return
+        notes = {PROVEN: " ".join(now[0]), FAILED: now[1]}
+        metadata = {key: deployment["metadata"][key] for key in ("name", "namespace", "uid")}
+        annotations = {name: note for name, note in notes.items() if note}
+        document = {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {**metadata, "annotations": annotations}}
+        self._cache.learn(await self._kube.apply(document, manager=MANAGER))
 
-    def _due(self, facts: Facts, status: dict[str, Any]) -> list[dict[str, Any]]:
-        recalled, recorded = facts.recalled, facts.recalled.recorded
-        notes = [
-            # The spec has moved on, and may come back: then it is another try.
-            marks(each, failed=None)
-            for each in recalled.revisions
-            if has_failed(each) and each is not recorded
-        ]
-        if recorded is None:
-            return notes
-        ready = next(each for each in status["conditions"] if each["type"] == ConditionType.READY.value)
-        if ready["status"] == Status.TRUE.value and not is_proven(recorded):
-            notes.append(marks(recorded, proven="true"))
-        rolls_back = facts.service.spec.rollout.on_failure is OnFailure.ROLLBACK and recalled.proven is not None
-        if facts.deadline_exceeded is not None and rolls_back and not has_failed(recorded):
-            notes.append(marks(recorded, failed="true"))
-        return notes
+
+def _ready_templates(facts: Facts, status: dict[str, Any], before: list[str]) -> list[str]:
+    ready = next(each for each in status["conditions"] if each["type"] == ConditionType.READY.value)
+    if ready["status"] != Status.TRUE.value:
+        return before
+    latest = facts.wanted.template_hash
+    return [latest, *(each for each in before if each != latest)][:KEPT_REVISIONS]
+
+
+def _failed_spec(facts: Facts, before: str | None) -> str | None:
+    recalled = facts.recalled
+    if before is not None and before != recalled.made_of:
+        before = None  # the spec has moved on, and may come back: then it is another try
+    rolls_back = facts.service.spec.rollout.on_failure is OnFailure.ROLLBACK and recalled.proven is not None
+    return recalled.made_of if rolls_back and facts.deadline_exceeded is not None else before

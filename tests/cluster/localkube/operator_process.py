@@ -40,6 +40,7 @@ class OperatorProcess:
         self.health_port = 0
         self._state = state
         self._arguments = list(arguments)
+        self._more: list[str] = []
         self._env = dict(env or {})
         self._child: Child | None = None
 
@@ -74,7 +75,7 @@ class OperatorProcess:
         self.metrics_port, self.health_port = free_port(), free_port()
         command = [str(Path(sys.executable).with_name("reranker-operator")), "run"]
         command += ["--metrics-port", str(self.metrics_port), "--health-port", str(self.health_port)]
-        command += self._arguments
+        command += [*self._arguments, *self._more]
         environment = {"KUBECONFIG": str(self.kubeconfig), **self._env}
         self._child = Child(self.name, command, self.log, tethered=self.cluster.tethered, env=environment)
         if wait:
@@ -132,6 +133,12 @@ class OperatorProcess:
     def restart(self) -> None:
         """Stop and start."""
         self.stop()
+        self.start()
+
+    def restart_with(self, *more: str) -> None:
+        """Stop, and start with `more` arguments than it was made with; without any, as it was made."""
+        self.stop()
+        self._more = list(more)
         self.start()
 
 
