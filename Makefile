@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 UV_VERSION := $(shell sed -n 's/^uv==\([^ ]*\).*/\1/p' requirements/dev.txt)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup tools requirements generate format check test test-fast fuzz demo cluster-up cluster-down bench clean
+.PHONY: help setup tools requirements generate format check test test-fast fuzz demo cluster-up cluster-down bench bench-operator clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 22
@@ -91,6 +91,9 @@ cluster-down: setup ## end it
 
 bench: setup ## every benchmark, or NAME=scoring (NAME=--list lists them; ARGS="..." goes to it)
 	@$(BIN)/python benchmarks $(NAME) $(if $(ARGS),-- $(ARGS))
+
+bench-operator: setup ## the operator with a thousand services, beside a bare loader (ARGS="--count 200")
+	@$(BIN)/python benchmarks many-services $(if $(ARGS),-- $(ARGS))
 
 clean: cluster-down ## remove what these targets made
 	@rm -rf $(VENV) .cache

@@ -15,6 +15,7 @@ FOLDER = Path(__file__).parent
 NAMES = {
     "startup": "runtime_startup.py",
     "first-ranking": "first_ranking.py",
+    "many-services": "many_services.py",
     "scoring": "scoring.py",
     "llama": "llama.py",
     "prefix": "prefix.py",

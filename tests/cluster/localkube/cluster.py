@@ -4,6 +4,7 @@ import importlib.util
 import shutil
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -40,7 +41,8 @@ def default_images() -> dict[str, Image]:
 class Cluster(Client):
     """A cluster in a folder. With `tethered` it ends with this process; without, it stays until it is stopped.
 
-    `pid_file` is kept up to date with the processes from the first one on.
+    `pid_file` is kept up to date with the processes from the first one on. Without `addons` claims stay unbound and no
+    Service leads anywhere: for what counts objects by the thousand, and would measure the addons too.
     """
 
     def __init__(
@@ -51,16 +53,19 @@ class Cluster(Client):
         images: Mapping[str, Image] | None = None,
         tethered: bool = True,
         pid_file: PidFile | None = None,
+        addons: bool = True,
     ) -> None:
         self.state = state.absolute()
         super().__init__(self.state / "admin.kubeconfig")
-        self.nodes = dict(nodes or {"node-a": Capacity(gpus=2), "node-b": Capacity(gpus=1)})
+        self.nodes = dict(nodes if nodes is not None else {"node-a": Capacity(gpus=2), "node-b": Capacity(gpus=1)})
         self.images = dict(images if images is not None else default_images())
         self.tethered = tethered
         self.pid_file = pid_file
+        self.addons = addons
         self.children: dict[str, Child] = {}
         self._control_plane: ControlPlane | None = None
         self._images_file = self.state / "images.json"
+        self._held = ExitStack()
 
     def __enter__(self) -> Self:
         self.start()
@@ -85,15 +90,17 @@ class Cluster(Client):
         self.state.chmod(0o755)
         write_images(self._images_file, self.images)
         addresses, holder = reserve_range()
-        with holder:
+        with ExitStack() as held:
+            (held if self.addons else self._held).enter_context(holder)
             try:
                 self._control_plane = ControlPlane(
                     self.binary, self.state, addresses=addresses, tethered=self.tethered, started=self._started
                 )
                 self._control_plane.start(say)
-                volumes = self.state / "volumes"
-                command = ["-m", "localkube.addons", "--kubeconfig", str(self.kubeconfig), "--volumes", str(volumes)]
-                self._run("addons", command, pass_fds=[holder.fileno()])
+                if self.addons:
+                    volumes = self.state / "volumes"
+                    command = ["-m", "localkube.addons", "--kubeconfig", str(self.kubeconfig)]
+                    self._run("addons", [*command, "--volumes", str(volumes)], pass_fds=[holder.fileno()])
                 for name in self.nodes:
                     self.start_node(name)
                 for name in self.nodes:
@@ -111,6 +118,7 @@ class Cluster(Client):
         self.children = {}
         if self._control_plane:
             self._control_plane.stop()
+        self._held.close()
 
     def processes(self) -> list[Child]:
         """All processes, those to end last first."""

@@ -1,0 +1,73 @@
+"""Many services on a real control plane, beside a bare loader: `make bench-operator` (`ARGS="--count 200"`).
+
+Measures one operator process with its shipped rights: creating services with five children each, restarting and idling
+with nothing to do, repairing children, rolling what a rotated Secret is used by. No pods run: a hollow kubelet ends the
+model Jobs' pods, and the services ask for no replicas. Says on stderr what it does; takes about a quarter of an hour
+with a thousand services.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import tempfile
+from pathlib import Path
+
+from many import creation, repair, rotation, still, table
+from many.bench import CONCURRENCY, Bench, Operator
+
+from localkube.api import Api
+from localkube.cluster import Cluster
+from localkube.progress import Progress
+
+NAMESPACE = "many"
+FIGURES = ("restart", "idle", "repair", "rotation")
+
+
+async def measure(bench: Bench, options: argparse.Namespace) -> None:
+    """Take every figure that is asked for, and print the table; creation comes first in any case."""
+    operator = Operator(bench)
+    await asyncio.to_thread(operator.process.install)
+    results = table.Results(bench.count)
+    try:
+        results.creation = await creation.measure(bench, NAMESPACE, operator, options.concurrency)
+        wanted = [figure for figure in FIGURES if figure in (options.only or FIGURES)]
+        if wanted and "creation" not in (options.only or ()):
+            await still.settle(bench, NAMESPACE, operator)
+        if "restart" in wanted:
+            results.restart = await still.restart(bench, NAMESPACE, operator)
+        if "idle" in wanted:
+            results.idle = await still.idle(bench, NAMESPACE, operator, options.idle)
+        if "repair" in wanted:
+            results.repairs = await repair.measure(bench, NAMESPACE, options.damages)
+        if "rotation" in wanted:
+            results.rotations = await rotation.measure(bench, NAMESPACE)
+    finally:
+        await operator.stop()
+        if results.creation:
+            table.show_results(results)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--count", type=int, default=1000, help="services (default: 1000)")
+    parser.add_argument("--concurrency", type=int, default=CONCURRENCY, help="of the bare loader (default: 8)")
+    parser.add_argument("--idle", type=float, default=120.0, metavar="SECONDS", help="how long to watch (default: 120)")
+    parser.add_argument("--damages", type=int, default=200, help="children to delete or edit (default: 200)")
+    parser.add_argument("--only", nargs="+", choices=("creation", *FIGURES), help="figures to take (default: all)")
+    options = parser.parse_args()
+    say = Progress()
+    with (
+        tempfile.TemporaryDirectory(prefix="many-services-") as folder,
+        Cluster(Path(folder) / "cluster", nodes={}, addons=False) as cluster,
+    ):
+
+        async def run() -> None:
+            async with Api(cluster.kubeconfig) as api:
+                await measure(Bench(cluster, api, Path(folder), say, options.count), options)
+
+        asyncio.run(run())
+
+
+if __name__ == "__main__":
+    main()
