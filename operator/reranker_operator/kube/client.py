@@ -11,6 +11,7 @@ import os
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from pathlib import Path
 from typing import Any, Self
+from urllib.request import getproxies_environment, proxy_bypass_environment  # type: ignore[attr-defined]
 
 import aiohttp
 from kubernetes.aio import client, config
@@ -46,8 +47,10 @@ class Kube:
         self._base = str(configuration.host).rstrip("/")
         rest = RESTClientObject(configuration)  # its TLS context is what we are after
         connector = aiohttp.TCPConnector(limit=_CONNECTIONS, ssl=rest.ssl_context)
-        self._session = aiohttp.ClientSession(connector=connector, trust_env=True, auto_decompress=True)
-        self._more: Json = {"proxy": rest.proxy} if rest.proxy else {}
+        # With trust_env, aiohttp looks for a netrc file in a thread at each request.
+        self._session = aiohttp.ClientSession(connector=connector, trust_env=False)
+        proxy = rest.proxy or _proxy_of(URL(self._base))
+        self._more: Json = {"proxy": proxy} if proxy else {}
         if configuration.tls_server_name:
             self._more["server_hostname"] = configuration.tls_server_name
 
@@ -229,6 +232,13 @@ class Kube:
         """Who we are; tokens of ServiceAccounts are rotated, and read again by the official client's hook."""
         header = (await self._configuration.auth_settings()).get("BearerToken")
         return {"Authorization": str(header["value"])} if header is not None else {}
+
+
+def _proxy_of(server: URL) -> str | None:
+    """What HTTPS_PROXY and NO_PROXY say of the API server."""
+    if server.host is None or proxy_bypass_environment(server.host):
+        return None
+    return getproxies_environment().get(server.scheme)
 
 
 async def _lines(content: aiohttp.StreamReader) -> AsyncIterator[bytes]:

@@ -130,6 +130,8 @@ def _is_news(old: dict[str, Any] | None, new: dict[str, Any]) -> bool:
     kind, good = ConditionType(new["type"]), bool(new["status"] == Status.TRUE.value)
     if kind in (ConditionType.AVAILABLE, ConditionType.STALLED):
         return False  # Ready says it
+    if new["status"] == Status.UNKNOWN.value and (old is None or kind is ConditionType.RANKING_VERIFIED):
+        return False  # nobody has looked yet, and what is waited for has an event of its own
     if kind is ConditionType.READY or kind is ConditionType.PROGRESSING:
         return good  # what stands in the way has an event of its own; an end of progress is Ready
     return old is not None or not good  # that a new service is in order needs no saying
