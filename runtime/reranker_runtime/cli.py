@@ -1,6 +1,7 @@
-"""`reranker-runtime serve | verify | rank`. Starts in milliseconds: torch and the server are imported when needed.
+"""`reranker-runtime serve | verify | rank | fetch`. Starts at once: torch and the server are imported when needed.
 
-Exit codes: 0 done, 2 the person or the model must change something (one line says what), 1 a fault of this program.
+Exit codes: 0 done, 2 the person or the model must change something (one line says what), 1 a fault of this program, or
+of a network or volume that may have none the next time.
 """
 
 from __future__ import annotations
@@ -58,7 +59,7 @@ def one_line(error: RerankerError) -> str:
 def main() -> None:
     """Rank passages by relevance to a query, behind NVIDIA NeMo Retriever Reranking NIM's HTTP API.
 
-    Nothing is ever downloaded: models are local directories in safetensors format.
+    Models are local directories in safetensors format. Nothing but `fetch` downloads anything.
     """
     # Libraries that would ask a model hub are told not to, whatever the environment says.
     os.environ.update(HF_HUB_OFFLINE="1", TRANSFORMERS_OFFLINE="1", HF_HUB_DISABLE_TELEMETRY="1")
@@ -141,15 +142,56 @@ def verify(*, directory: Path, quick: bool, expected: str, report: Path | None) 
     if expected and quick:
         raise SettingsError("--digest needs every byte read and --quick reads headers only: give one of them")
     result = check(directory, quick=quick, expected=expected)
-    line = report_line(result)
+    tell(report_line(result), report)
+    if not result["ok"]:
+        raise click.exceptions.Exit(BAD_INPUT)
+
+
+def tell(line: str, report: Path | None) -> None:
+    """Print the line, and write it to the report too."""
     click.echo(line)
     if report is not None:
         try:
             report.write_text(line + "\n")
         except OSError as error:
             raise SettingsError(f"--report {report} cannot be written: {error.strerror}") from error
+
+
+@main.command()
+@click.option("--repository", required=True, metavar="OWNER/NAME", help="The model's repository.")
+@click.option("--revision", required=True, metavar="COMMIT", help="Its commit, all 40 hexadecimal digits.")
+@click.option(
+    "--endpoint",
+    envvar="HF_ENDPOINT",
+    default="https://huggingface.co",
+    show_default=True,
+    show_envvar=True,
+    help="The hub.",
+)
+@click.option("--report", type=click.Path(path_type=Path), help="Write the last line to this file too.")
+@click.option(
+    "--retries", type=click.IntRange(0, 100), default=5, show_default=True, help="Tries after one that brought nothing."
+)
+@click.argument("cache", metavar="CACHE_DIR", type=DIRECTORY)
+def fetch(*, cache: Path, repository: str, revision: str, endpoint: str, report: Path | None, retries: int) -> None:
+    """Download a model into CACHE_DIR/OWNER--NAME/COMMIT, and say in one line of JSON how that went.
+
+    What is there is left alone; what was cut goes on. HF_TOKEN, HTTP_PROXY, HTTPS_PROXY, NO_PROXY and SSL_CERT_FILE
+    are honoured. Exit code 1: another try may help; 2: not before something is changed.
+    """
+    import signal  # noqa: PLC0415
+
+    from reranker_runtime import logs  # noqa: PLC0415
+    from reranker_runtime.artifacts.verify import one_line as report_line  # noqa: PLC0415
+    from reranker_runtime.fetch.fetch import fetch as download  # noqa: PLC0415
+
+    logs.configure(read())
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a container's first process ignores it otherwise
+    token = os.environ.get("HF_TOKEN", "")
+    result, passing = download(cache, repository, revision, endpoint=endpoint, token=token, retries=retries)
+    tell(report_line(result), report)
     if not result["ok"]:
-        raise click.exceptions.Exit(BAD_INPUT)
+        raise click.exceptions.Exit(1 if passing else BAD_INPUT)
 
 
 @main.command()

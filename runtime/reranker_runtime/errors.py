@@ -3,6 +3,7 @@
 RerankerError
 ├── SettingsError         a variable or flag that cannot be honoured; the process exits 2
 ├── ModelError            a model directory that may not be served; carries a Reason; exits 2
+├── FetchError            a download that did not come to its end; carries a FetchReason; exits 2, or 1: try again
 └── RequestError          one request that is not answered with a ranking; carries an HTTP status
     ├── InvalidRequest    400, 404, 405, 413, 422: the caller must change the request
     │   └── InputTooLong  422: a pair exceeds the token limit and truncation is off, or could not help
@@ -63,6 +64,57 @@ class Reason(StrEnum):
     """The files are in order, yet loading or the warm-up ranking failed."""
 
 
+class FetchReason(StrEnum):
+    """Why a model was not downloaded. The operator copies these into conditions: never rename one."""
+
+    REPOSITORY_INVALID = "RepositoryInvalid"
+    """The repository is not written as OWNER/NAME."""
+    REVISION_INVALID = "RevisionInvalid"
+    """The revision is not a commit of 40 hexadecimal digits."""
+    SETTINGS_INVALID = "SettingsInvalid"
+    """The endpoint, the token or a proxy is nothing that a request could be made with."""
+    REPOSITORY_NOT_FOUND = "RepositoryNotFound"
+    """The hub has no such repository, or does not show it to this token."""
+    REVISION_NOT_FOUND = "RevisionNotFound"
+    """The repository has no such commit."""
+    UNAUTHORIZED = "Unauthorized"
+    """The hub refuses the token, or wants one."""
+    HUB_REFUSED = "HubRefused"
+    """The hub answers with another refusal, which it would repeat."""
+    FILE_MISSING = "FileMissing"
+    """The hub lists a file and does not have it."""
+    NAME_UNSAFE = "NameUnsafe"
+    """The hub lists a file whose name leads out of the repository."""
+    WEIGHTS_MISSING = "WeightsMissing"
+    """The repository holds no safetensors that serving reads."""
+    CHECKSUM_MISMATCH = "ChecksumMismatch"
+    """A file arrived twice with other bytes than the hub announced."""
+    HUB_UNREACHABLE = "HubUnreachable"
+    """The hub, what it redirects to, or the proxy before it cannot be reached, or failed too often."""
+    HUB_ANSWER_INVALID = "HubAnswerInvalid"
+    """Something answers that is no hub: a login page, a proxy's error."""
+    CERTIFICATE_UNTRUSTED = "CertificateUntrusted"
+    """No authority that is trusted here has signed the hub's certificate."""
+    NO_SPACE = "NoSpace"
+    """The volume is too small for the model."""
+    CACHE_UNUSABLE = "CacheUnusable"
+    """The volume cannot be written, or fails."""
+    INTERRUPTED = "Interrupted"
+    """The process was told to stop."""
+
+    @property
+    def passing(self) -> bool:
+        """Whether another try may help though nobody changes what was asked for."""
+        return self in {
+            FetchReason.HUB_UNREACHABLE,
+            FetchReason.HUB_ANSWER_INVALID,
+            FetchReason.CERTIFICATE_UNTRUSTED,
+            FetchReason.NO_SPACE,
+            FetchReason.CACHE_UNUSABLE,
+            FetchReason.INTERRUPTED,
+        }
+
+
 MOST_MESSAGE: Final = 4_000
 """Characters of what a request is answered with."""
 MOST_QUOTED: Final = 200
@@ -90,6 +142,14 @@ class ModelError(RerankerError):
     """A model directory that may not be served."""
 
     def __init__(self, reason: Reason, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+class FetchError(RerankerError):
+    """A model that was not downloaded."""
+
+    def __init__(self, reason: FetchReason, message: str) -> None:
         super().__init__(message)
         self.reason = reason
 

@@ -50,16 +50,7 @@ def read_tensors(directory: Path) -> tuple[dict[str, Tensor], tuple[str, ...]]:
         return read_header(directory, WEIGHTS), (WEIGHTS,)
     if not (directory / INDEX).exists():
         raise _no_weights(directory)
-    weight_map = read_object(directory / INDEX).get("weight_map")
-    if not isinstance(weight_map, dict) or not weight_map or not all(isinstance(f, str) for f in weight_map.values()):
-        raise ModelError(Reason.CONFIG_INVALID, f"{directory / INDEX} has no weight_map; {COPY_AGAIN}")
-    files = tuple(sorted(set(weight_map.values())))
-    outside = next((f for f in files if "/" in f or "\\" in f or not f.endswith(".safetensors")), None)
-    if outside is not None:
-        raise ModelError(
-            Reason.CONFIG_INVALID,
-            f"{directory / INDEX} names {outside!r}: a shard is a .safetensors file beside the index",
-        )
+    weight_map, files = read_index(directory)
     missing = [f for f in files if not (directory / f).exists()]
     if missing:
         raise ModelError(
@@ -78,6 +69,21 @@ def read_tensors(directory: Path) -> tuple[dict[str, Tensor], tuple[str, ...]]:
             "index and shards are from different models: copy the whole directory again",
         )
     return tensors, files
+
+
+def read_index(directory: Path) -> tuple[dict[str, str], tuple[str, ...]]:
+    """The shard of each tensor by name, and the shards; a shard that is no file beside the index is refused."""
+    weight_map = read_object(directory / INDEX).get("weight_map")
+    if not isinstance(weight_map, dict) or not weight_map or not all(isinstance(f, str) for f in weight_map.values()):
+        raise ModelError(Reason.CONFIG_INVALID, f"{directory / INDEX} has no weight_map; {COPY_AGAIN}")
+    files = tuple(sorted(set(weight_map.values())))
+    outside = next((f for f in files if "/" in f or "\\" in f or not f.endswith(".safetensors")), None)
+    if outside is not None:
+        raise ModelError(
+            Reason.CONFIG_INVALID,
+            f"{directory / INDEX} names {outside!r}: a shard is a .safetensors file beside the index",
+        )
+    return weight_map, files
 
 
 def _no_weights(directory: Path) -> ModelError:
