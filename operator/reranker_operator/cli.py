@@ -1,5 +1,7 @@
-"""`reranker-operator run | crd | render`: the command line. Bad input is one line on stderr and exit status 2."""
+"""`reranker-operator run | crd | render | diagnose`. Bad input is one line on stderr and exit status 2."""
 
+import asyncio
+import re
 import sys
 from pathlib import Path
 from typing import Any, NoReturn
@@ -12,6 +14,7 @@ from reranker_operator.api import KIND, InvalidResourceError, RerankerService
 from reranker_operator.api.crd import FILE_NAME, crd_yaml
 from reranker_operator.desired import Defaults, desired
 
+_NAME = "[a-z0-9](?:[-a-z0-9.]*[a-z0-9])?"
 _ALLOW_HOST_PATH = click.option(
     "--allow-host-path",
     "host_paths",
@@ -140,6 +143,48 @@ def run(**options: Any) -> None:
 
     options["defaults"] = Defaults(image=options.pop("runtime_image"), namespace=options["lease_namespace"])
     sys.exit(serve(Options(**options)))
+
+
+@main.command()
+@click.argument("service", metavar="NAMESPACE/NAME")
+@click.option("--operator-namespace", default="reranker-system", show_default=True, help="Where the operator runs.")
+@click.option(
+    "--tail", type=click.IntRange(0, 1000), default=50, show_default=True, help="Last lines of each container's log."
+)
+@click.option("--context", help="Context of the kubeconfig; default: its current one.")
+@click.option("--output", "-o", type=click.Path(path_type=Path), help="File to write the report into; default: stdout.")
+@click.option(
+    "--archive",
+    type=click.Path(path_type=Path),
+    metavar="FILE.tar.gz",
+    help="Write the report with every object, log and metric it is made from, for a bug report.",
+)
+def diagnose(service: str, output: Path | None, **options: Any) -> None:
+    """Tell why a service is not Ready: its state, children, pods, events, logs and metrics, without secrets.
+
+    Reads with the rights of the kubeconfig that KUBECONFIG names, and says what they do not cover.
+    """
+    if (named := re.fullmatch(f"({_NAME})/({_NAME})", service)) is None:
+        _fail(f"diagnose {service!r}: expected NAMESPACE/NAME, such as search/docs")
+    if not re.fullmatch(_NAME, options["operator_namespace"]):
+        _fail(f"--operator-namespace {options['operator_namespace']!r}: not the name of a namespace")
+    for flag, file in (("--output", output), ("--archive", options["archive"])):
+        if file is not None and (file.is_dir() or not file.parent.is_dir()):
+            _fail(f"{flag} {file}: not a file in a directory that exists")
+    from reranker_operator.diagnose import DiagnoseError, Request  # noqa: PLC0415 the client takes a second to import
+    from reranker_operator.diagnose import diagnose as made  # noqa: PLC0415
+
+    try:
+        report = asyncio.run(made(Request(namespace=named[1], name=named[2], **options)))
+        if output is not None:
+            output.write_text(report, encoding="utf-8")
+    except (DiagnoseError, OSError) as error:
+        _fail(str(error))
+    if output is None:
+        # A terminal that cannot show a character of a log still shows the rest.
+        click.echo(report.encode(sys.stdout.encoding or "utf-8", "replace"), nl=False)
+    for file in filter(None, (output, options["archive"])):
+        click.echo(f"reranker-operator: wrote {file}", err=True)
 
 
 class _Plain(yaml.SafeDumper):

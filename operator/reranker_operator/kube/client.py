@@ -166,6 +166,38 @@ class Kube:
         except NotFoundError:
             return
 
+    async def text(self, path: str, *, most: int, **query: str) -> tuple[str, bool]:
+        """The answer to a GET of what is no object, such as a pod's log, and whether it was cut.
+
+        At most `most` bytes are read; of a line that is cut there nothing is returned. What is no UTF-8 becomes U+FFFD.
+        """
+        request = await self._api.param_serialize(
+            "GET",
+            path,
+            query_params=list(query.items()),
+            header_params={"Accept": "*/*"},
+            auth_settings=["BearerToken"],
+        )
+        status, read = 0, bytearray()
+        try:
+            answer = await self._api.call_api(*request, _request_timeout=aiohttp.ClientTimeout(total=REQUEST_SECONDS))
+            async with answer.response as response:
+                async for chunk in response.content.iter_any():
+                    read += chunk
+                    if len(read) > most:
+                        break
+            status = response.status
+        except (TimeoutError, aiohttp.ClientError, OSError) as error:
+            reason = str(error) or f"no answer within {REQUEST_SECONDS:g} s"
+            raise UnreachableError(f"GET {path}: {reason}") from error
+        finally:
+            self._on_call("GET", "text", status)
+        cut = len(read) > most
+        text = bytes(read[: read.rfind(b"\n", 0, most) + 1] if cut else read).decode(errors="replace")
+        if not 200 <= status < 300:  # noqa: PLR2004 HTTP's own bounds
+            raise from_response(status, text, response.headers.get("Retry-After"), f"GET {path}")
+        return text, cut
+
     async def _call(
         self,
         method: str,
@@ -255,17 +287,18 @@ async def _lines(content: aiohttp.StreamReader) -> AsyncIterator[bytes]:
             parts.append(rest)
 
 
-async def load_configuration() -> client.Configuration:
+async def load_configuration(context: str | None = None) -> client.Configuration:
     """Where the API server is and who we are: the pod's ServiceAccount in a cluster, else KUBECONFIG.
 
-    Raises `ConfigException` where neither is there or usable.
+    `context` is one of the kubeconfig's other than its current one. Raises `ConfigException` where neither is there or
+    usable.
     """
     configuration = client.Configuration()
-    if os.environ.get("KUBERNETES_SERVICE_HOST") and not os.environ.get("KUBECONFIG"):
+    if os.environ.get("KUBERNETES_SERVICE_HOST") and not os.environ.get("KUBECONFIG") and context is None:
         config.load_incluster_config(client_configuration=configuration)  # type: ignore[no-untyped-call]
         return configuration
     _require_kubeconfig()
-    await config.load_kube_config(client_configuration=configuration)  # type: ignore[no-untyped-call]
+    await config.load_kube_config(context=context, client_configuration=configuration)  # type: ignore[no-untyped-call]
     return configuration
 
 

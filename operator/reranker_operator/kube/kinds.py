@@ -40,6 +40,7 @@ class Kind(Enum):
     INGRESS_CLASS = _Place("apis/networking.k8s.io/v1", "ingressclasses", "IngressClass", namespaced=False)
     PRIORITY_CLASS = _Place("apis/scheduling.k8s.io/v1", "priorityclasses", "PriorityClass", namespaced=False)
     RUNTIME_CLASS = _Place("apis/node.k8s.io/v1", "runtimeclasses", "RuntimeClass", namespaced=False)
+    LEASE = _Place("apis/coordination.k8s.io/v1", "leases", "Lease")
     RERANKER_SERVICE = _Place(f"apis/{GROUP}/{VERSION}", PLURAL, KIND)
 
     @classmethod
