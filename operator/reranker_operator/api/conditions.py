@@ -58,6 +58,8 @@ class Reason(StrEnum):
     """The model is not the one that `spec.model.digest` pins."""
     VERIFICATION_FAILED = "VerificationFailed"
     """The model Job broke without reaching a verdict."""
+    NOT_APPLICABLE = "NotApplicable"
+    """NVIDIA's image downloads its model by itself: there is nothing that could be verified."""
 
     AVAILABLE = "MinimumReplicasReady"
     """The Deployment's rollout of this template completed and a pod of it is ready."""
@@ -97,6 +99,8 @@ class Reason(StrEnum):
     """The server refuses the pods: quota, Pod Security or a webhook."""
     CRASHING = "Crashing"
     """A container ends instead of serving."""
+    DOWNLOADING = "Downloading"
+    """The model Job downloads the model."""
     WARMING_UP = "WarmingUp"
     """Pods run, and have not yet scored their warm-up ranking."""
     STARTING = "Starting"

@@ -38,6 +38,7 @@ class Kind(Enum):
     INGRESS_CLASS = _Place("apis/networking.k8s.io/v1", "ingressclasses", "IngressClass", namespaced=False)
     PRIORITY_CLASS = _Place("apis/scheduling.k8s.io/v1", "priorityclasses", "PriorityClass", namespaced=False)
     RUNTIME_CLASS = _Place("apis/node.k8s.io/v1", "runtimeclasses", "RuntimeClass", namespaced=False)
+    STORAGE_CLASS = _Place("apis/storage.k8s.io/v1", "storageclasses", "StorageClass", namespaced=False)
     RERANKER_SERVICE = _Place(f"apis/{GROUP}/{VERSION}", PLURAL, KIND)
 
     @classmethod

@@ -150,7 +150,10 @@ def _references(facts: Facts) -> Condition:
 
 def _model(facts: Facts) -> Condition:
     kind, verdict = ConditionType.MODEL_VERIFIED, facts.verdict
-    job = facts.wanted.model_job["metadata"]["name"]
+    job = facts.wanted.job_name
+    if job is None:
+        unseen = "NVIDIA's image downloads its model by itself: there is nothing to verify beforehand"
+        return Condition(kind, Status.UNKNOWN, Reason.NOT_APPLICABLE, unseen)
     if verdict.verified:
         report = verdict.report
         found = f": {report.architecture}, {report.digest}" if report is not None and report.ok else ""
@@ -204,7 +207,7 @@ def _progressing(facts: Facts, held: Condition | None) -> Condition:
     if not facts.verdict.verified:
         cause = cause_of(facts.observed.job_pods, facts.observed.refused_job_pods)
         if cause is None or cause.reason in (Reason.WARMING_UP, Reason.STARTING):
-            return _true(kind, Reason.VERIFYING, f"Job {facts.wanted.model_job['metadata']['name']} reads the model")
+            return _true(kind, Reason.VERIFYING, f"Job {facts.wanted.job_name} reads the model")
         return _true(kind, cause.reason, f"verifying the model: {cause.message}")
     if facts.deployment is None or template_hash(facts.deployment) != facts.wanted.template_hash:
         return _true(kind, Reason.WAITING_FOR_DEPLOYMENT, "the Deployment is being updated")

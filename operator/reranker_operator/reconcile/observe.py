@@ -51,7 +51,7 @@ async def observe(kube: Kube, service: RerankerService, wanted: Desired) -> Obse
     (account, front, deployment), (jobs, pods, job_pods), references, optional = await asyncio.gather(
         asyncio.gather(*reads), asyncio.gather(*lists), find_missing(kube, service), _optional(kube, namespace, wanted)
     )
-    job = next((each for each in jobs if each["metadata"]["name"] == wanted.model_job["metadata"]["name"]), None)
+    job = next((each for each in jobs if each["metadata"]["name"] == wanted.job_name), None)
     own_pods = [pod for pod in job_pods if job is not None and _owned_by(pod, job)]
     return Observed(
         service_account=account,

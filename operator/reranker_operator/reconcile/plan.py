@@ -42,6 +42,8 @@ class Plan:
 
 def judge(wanted: Desired, observed: Observed) -> ModelVerdict:
     """What the model Job found, or what the Deployment proves: its template changes only after a verdict."""
+    if wanted.model_job is None:
+        return ModelVerdict(verified=True)  # nothing to wait for
     report = _report(observed)
     proven = _annotation(observed.deployment, MODEL_HASH) == wanted.model_hash
     finished = _finished(observed.job)
@@ -66,27 +68,29 @@ def plan(
     for live, made in pairs:
         if live is not None and made is not None and (stranger := _stranger(service, live)):
             return stranger
-    apply = [made for made in (wanted.service_account, wanted.service) if made is not None]
+    needed = [each.document for each in wanted.optional if each.holds_data]
+    apply = [made for made in (wanted.service_account, wanted.service, *needed) if made is not None]
     unserved = {each.kind for each in observed.unserved}
     delete: list[dict[str, Any]] = [
         live
         for each in wanted.optional
         if each.document is None
         and (live := observed.optional.get((each.kind, each.name))) is not None
-        and _is_ours(service, live)
+        and (_is_spare(service, observed, live) if each.holds_data else _is_ours(service, live))
     ]
     if wanted.service_account is None:
         delete += _spare_account(service, observed)
     if verdict.undecided_since and (now - verdict.undecided_since).total_seconds() > RECHECK_SECONDS and observed.job:
         delete.append(observed.job)  # its deletion is an event, and the next round makes it anew
-    elif not observed.missing or observed.job is not None:
+    elif wanted.model_job is not None and (not observed.missing or observed.job is not None):
         apply.append(wanted.model_job)
     # A template that runs already is kept in repair whatever has gone missing since.
     if verdict.verified and (not observed.missing or template_hash(observed.deployment) == wanted.template_hash):
         apply.append(wanted.deployment)
         delete += observed.other_jobs
     # Last: whatever is wrong with one of them, the pods go on.
-    apply += [each.document for each in wanted.optional if each.document is not None and each.kind not in unserved]
+    last = [each for each in wanted.optional if not each.holds_data and each.kind not in unserved]
+    apply += [each.document for each in last if each.document is not None]
     return Plan(apply=apply, delete=delete, generate=wanted.generated_keys)
 
 
@@ -100,12 +104,20 @@ def template_hash(deployment: dict[str, Any] | None) -> str | None:
 
 def _report(observed: Observed) -> ModelReport | None:
     for pod in observed.job_pods:
-        for status in pod.get("status", {}).get("containerStatuses", ()):
-            for state in ("state", "lastState"):
-                message = status.get(state, {}).get("terminated", {}).get("message")
-                if (report := ModelReport.parse(message)) is not None:
-                    return report
+        # That a download went well is no verdict on the model; that it must not be done is one.
+        downloads = [report for report in _reports(pod, "initContainerStatuses") if not report.ok]
+        for report in (*_reports(pod, "containerStatuses"), *downloads):
+            return report
     return None
+
+
+def _reports(pod: dict[str, Any], containers: str) -> list[ModelReport]:
+    messages = [
+        status.get(state, {}).get("terminated", {}).get("message")
+        for status in pod.get("status", {}).get(containers, ())
+        for state in ("state", "lastState")
+    ]
+    return [report for message in messages if (report := ModelReport.parse(message)) is not None]
 
 
 def _finished(job: dict[str, Any] | None) -> str | None:
@@ -129,6 +141,16 @@ def _spare_account(service: RerankerService, observed: Observed) -> list[dict[st
     return [account] if account["metadata"]["name"] not in used else []
 
 
+def _is_spare(service: RerankerService, observed: Observed, claim: dict[str, Any]) -> bool:
+    """Whether the claim goes with the service and nothing uses it any more: pods of an earlier template may."""
+    if not any(owner["uid"] == service.uid for owner in claim["metadata"].get("ownerReferences", ())):
+        return False
+    template = [observed.deployment["spec"]["template"]] if observed.deployment is not None else []
+    volumes = [each for pod in (*template, *observed.pods) for each in pod["spec"].get("volumes", ())]
+    used = {each["persistentVolumeClaim"]["claimName"] for each in volumes if "persistentVolumeClaim" in each}
+    return claim["metadata"]["name"] not in used
+
+
 def _account(pod: dict[str, Any]) -> str:
     return str(pod["spec"].get("serviceAccountName", "default"))
 
@@ -137,7 +159,8 @@ def _failure(observed: Observed) -> str:
     said = [
         terminated["message"].strip().splitlines()[-1]
         for pod in observed.job_pods
-        for status in pod.get("status", {}).get("containerStatuses", ())
+        for containers in ("containerStatuses", "initContainerStatuses")
+        for status in pod.get("status", {}).get(containers, ())
         if (terminated := status.get("state", {}).get("terminated", {})).get("message", "").strip()
     ]
     if said:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from reranker_operator.api import Reason
+from reranker_operator.contract import FETCH_CONTAINER
 
 _PULL = {"ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull", "RegistryUnavailable"}
 _CONFIG = {"CreateContainerConfigError", "CreateContainerError", "RunContainerError"}
@@ -33,6 +34,7 @@ def cause_of(pods: list[dict[str, Any]], refused: str | None) -> Cause | None:
         Reason.IMAGE_PULL,
         Reason.CONTAINER_CONFIG,
         Reason.UNSCHEDULABLE,
+        Reason.DOWNLOADING,
         Reason.WARMING_UP,
         Reason.STARTING,
     )
@@ -59,10 +61,16 @@ def _of_pod(pod: dict[str, Any]) -> Iterator[Cause]:
         if (cause := _of_container(name, container)) is not None:
             yield cause
             return
-    if any(container.get("state", {}).get("running") for container in status.get("containerStatuses", ())):
+    if any(_runs(each) and each["name"] == FETCH_CONTAINER for each in status.get("initContainerStatuses", ())):
+        yield Cause(Reason.DOWNLOADING, f"{name} downloads the model")
+    elif any(map(_runs, status.get("containerStatuses", ()))):
         yield Cause(Reason.WARMING_UP, f"{name} runs and has not scored its warm-up ranking yet")
     else:
         yield Cause(Reason.STARTING, f"{name} is being started")
+
+
+def _runs(container: dict[str, Any]) -> bool:
+    return bool(container.get("state", {}).get("running"))
 
 
 def _of_container(pod: str, status: dict[str, Any]) -> Cause | None:

@@ -5,6 +5,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from reranker_operator.api import RerankerService
+from reranker_operator.api.cache import Cache
+from reranker_operator.api.runtime import Runtime
+from reranker_operator.api.source import HuggingFaceSource, PersistentVolumeClaimSource
+from reranker_operator.api.spec import Spec
 from reranker_operator.kube import ForbiddenError, Kind, Kube
 
 
@@ -50,17 +54,18 @@ _KINDS = {
     "PriorityClass": Kind.PRIORITY_CLASS,
     "RuntimeClass": Kind.RUNTIME_CLASS,
     "IngressClass": Kind.INGRESS_CLASS,
+    "StorageClass": Kind.STORAGE_CLASS,
 }
-_CLUSTER_WIDE = ("PriorityClass", "RuntimeClass", "IngressClass")
+_CLUSTER_WIDE = ("PriorityClass", "RuntimeClass", "IngressClass", "StorageClass")
 
 
 def references(service: RerankerService) -> list[Reference]:
     """Every name in the spec that must lead somewhere."""
     spec = service.spec
     found: list[Reference] = []
-    claim = spec.model.source.persistent_volume_claim
-    if claim is not None:
-        found.append(Reference("PersistentVolumeClaim", claim.claim_name, "spec.model.source.persistentVolumeClaim"))
+    found += _of_source(spec) if spec.runtime is Runtime.BUNDLED else _of_nim(spec)
+    if spec.proxy is not None and (ca := spec.proxy.ca_config_map) is not None:
+        found.append(Reference("ConfigMap", ca.name, "spec.proxy.caConfigMap", ca.key))
     found += [Reference("Secret", each.name, "spec.image.pullSecrets") for each in spec.image.pull_secrets]
     for variable in spec.server.env:
         found += _of_variable(variable)
@@ -77,6 +82,36 @@ def references(service: RerankerService) -> list[Reference]:
     return sorted(
         {each for each in found if not each.optional}, key=lambda each: (each.field, each.name, each.key or "")
     )
+
+
+def _of_source(spec: Spec) -> list[Reference]:
+    source, found = spec.source.chosen, []
+    if isinstance(source, PersistentVolumeClaimSource):
+        found.append(Reference("PersistentVolumeClaim", source.claim_name, "spec.model.source.persistentVolumeClaim"))
+    if isinstance(source, HuggingFaceSource):
+        field = "spec.model.source.huggingFace"
+        if (token := source.token_secret) is not None:
+            found.append(Reference("Secret", token.name, f"{field}.tokenSecret", token.key))
+        found += _of_cache(source.cache, f"{field}.cache")
+    return found
+
+
+def _of_nim(spec: Spec) -> list[Reference]:
+    found: list[Reference] = []
+    if spec.nim is not None and (key := spec.nim.api_key_secret) is not None:
+        found.append(Reference("Secret", key.name, "spec.nim.apiKeySecret", key.key))
+    if spec.nim is not None and spec.nim.cache is not None:
+        found += _of_cache(spec.nim.cache, "spec.nim.cache")
+    return found
+
+
+def _of_cache(cache: Cache, field: str) -> list[Reference]:
+    found = []
+    if cache.existing_claim is not None:
+        found.append(Reference("PersistentVolumeClaim", cache.existing_claim, f"{field}.existingClaim"))
+    if cache.storage_class_name is not None:
+        found.append(Reference("StorageClass", cache.storage_class_name, f"{field}.storageClassName"))
+    return found
 
 
 def _of_access(service: RerankerService) -> list[Reference]:
