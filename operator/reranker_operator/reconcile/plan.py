@@ -5,8 +5,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from reranker_operator.api import KIND, RerankerService
+from reranker_operator.contract import REFUSED_EXIT_CODE
 from reranker_operator.desired import Desired, ModelReport
 from reranker_operator.desired.metadata import MODEL_HASH, TEMPLATE_HASH
+from reranker_operator.desired.report import last_words
 from reranker_operator.reconcile.observe import Observed
 
 RECHECK_SECONDS = 300.0
@@ -104,20 +106,24 @@ def template_hash(deployment: dict[str, Any] | None) -> str | None:
 
 def _report(observed: Observed) -> ModelReport | None:
     for pod in observed.job_pods:
-        # That a download went well is no verdict on the model; that it must not be done is one.
-        downloads = [report for report in _reports(pod, "initContainerStatuses") if not report.ok]
-        for report in (*_reports(pod, "containerStatuses"), *downloads):
-            return report
+        for containers in ("containerStatuses", "initContainerStatuses"):
+            for ended in _ended(pod, containers):
+                # Of a download only a refusal is a verdict: one that went well, or is worth another try, is none.
+                decided = ended.get("exitCode") == REFUSED_EXIT_CODE or containers == "containerStatuses"
+                if decided and (report := ModelReport.parse(ended.get("message"))) is not None:
+                    return report
     return None
 
 
-def _reports(pod: dict[str, Any], containers: str) -> list[ModelReport]:
-    messages = [
-        status.get(state, {}).get("terminated", {}).get("message")
-        for status in pod.get("status", {}).get(containers, ())
+def _ended(pod: dict[str, Any], containers: str) -> list[dict[str, Any]]:
+    """How the containers of a pod ended, those that did."""
+    statuses = pod.get("status", {}).get(containers, ())
+    return [
+        ended
+        for each in statuses
         for state in ("state", "lastState")
+        if (ended := each.get(state, {}).get("terminated"))
     ]
-    return [report for message in messages if (report := ModelReport.parse(message)) is not None]
 
 
 def _finished(job: dict[str, Any] | None) -> str | None:
@@ -157,14 +163,14 @@ def _account(pod: dict[str, Any]) -> str:
 
 def _failure(observed: Observed) -> str:
     said = [
-        terminated["message"].strip().splitlines()[-1]
+        words
         for pod in observed.job_pods
         for containers in ("containerStatuses", "initContainerStatuses")
-        for status in pod.get("status", {}).get(containers, ())
-        if (terminated := status.get("state", {}).get("terminated", {})).get("message", "").strip()
+        for ended in _ended(pod, containers)
+        if ended.get("exitCode") != 0 and (words := last_words(ended.get("message")))
     ]
     if said:
-        return str(said[0])
+        return said[0]
     conditions = (observed.job or {}).get("status", {}).get("conditions") or ()
     return next((str(c.get("message", "")) for c in conditions if c["type"] == "Failed"), "")
 

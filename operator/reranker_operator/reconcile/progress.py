@@ -6,6 +6,7 @@ from typing import Any
 
 from reranker_operator.api import Reason
 from reranker_operator.contract import FETCH_CONTAINER
+from reranker_operator.desired.report import last_words
 
 _PULL = {"ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull", "RegistryUnavailable"}
 _CONFIG = {"CreateContainerConfigError", "CreateContainerError", "RunContainerError"}
@@ -83,8 +84,8 @@ def _of_container(pod: str, status: dict[str, Any]) -> Cause | None:
     if waiting.get("reason") in _CONFIG:
         return Cause(Reason.CONTAINER_CONFIG, f"{where}: {waiting.get('message') or waiting['reason']}")
     if ended and ended.get("exitCode", 0) != 0:
-        lines = (ended.get("message") or "").strip().splitlines()
-        said = f": {lines[-1]}" if lines else ""
+        words = last_words(ended.get("message"))
+        said = f": {words}" if words else ""
         how = ended.get("reason") or "Error"
         return Cause(
             Reason.CRASHING,
