@@ -103,7 +103,7 @@ class HuggingFaceSource(ApiType):
 
 
 class ImageSource(ApiType):
-    """A model directory packaged as an OCI image, mounted read-only as an image volume."""
+    """A model directory packaged as an OCI image, mounted read-only as an image volume (Kubernetes 1.35)."""
 
     reference: Annotated[str, StringConstraints(pattern=r"^[^\s@]+(@sha256:[0-9a-f]{64})?$", max_length=1024)]
     """Image with its tag or digest. By digest, pods start sooner: with a tag each must check all of its weights."""

@@ -36,7 +36,7 @@ def nim_pod(service: RerankerService, image: str) -> dict[str, Any]:
         "ports": [{"name": "api", "containerPort": contract.API_PORT, "protocol": "TCP"}],
         "resources": resources(service),
         # The port opens when the model is there, and its first download may take half an hour.
-        "startupProbe": probe(contract.LIVE_PATH, "api", period=10, failures=180),
+        "startupProbe": probe(contract.LIVE_PATH, "api", period=2, failures=900),
         "livenessProbe": probe(contract.LIVE_PATH, "api", period=10, failures=6),
         "readinessProbe": probe(contract.READY_PATH, "api", period=2, failures=2),
     }
