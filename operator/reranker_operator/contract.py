@@ -17,7 +17,12 @@ REPORT_PATH = "/dev/termination-log"
 USER = 65532
 
 REFUSED_EXIT_CODE = 2
-"""Exit status of `reranker-runtime verify` when the model must not be served; anything else is worth another try."""
+"""Exit status of `reranker-runtime verify` and `fetch` when the model must not be served; anything else is worth
+another try."""
+
+FETCH_CONTAINER = "fetch"
+VERIFY_CONTAINER = "verify"
+"""The model Job's containers."""
 
 CHECK_CONTAINER = "check-model"
 """The init container that looks at the model once more before the server starts."""
@@ -28,6 +33,10 @@ WRITABLE = {"tmp": "/tmp", "shm": "/dev/shm"}  # noqa: S108 the container's own 
 SECRETS_MOUNT = "/etc/reranker"
 SECRETS = {"api-keys": f"{SECRETS_MOUNT}/keys", "tls": f"{SECRETS_MOUNT}/tls"}
 """Secrets as directories by volume, never as single files: the kubelet renews only those."""
+
+CA_VOLUME = "ca"
+CA_MOUNT = f"{SECRETS_MOUNT}/ca"
+"""Certificates that downloads trust, as a directory."""
 
 LEAVE_SECONDS = 10
 """Of a pod's grace period, left for connections to close after the last request is done."""
@@ -65,3 +74,21 @@ ALIASES = (
     "RERANKER_API_KEYS_FILE",
 )
 """Other generations' names for the same settings: the runtime refuses two that disagree, so they are refused too."""
+
+# NVIDIA's image in the bundled runtime's place: the same API port and paths, and nothing beyond.
+NIM_USER = 1000
+"""The user that NVIDIA's own chart runs its images as."""
+NIM_CACHE = "/opt/nim/.cache"
+"""The place that NVIDIA documents, so that an image which does not know the variable finds the cache there too."""
+NIM_METRICS_PATH = "/v1/metrics"
+NIM_VARIABLES = ("NGC_API_KEY", "NIM_CACHE_PATH")
+"""All that the operator sets for NVIDIA's image, besides proxies."""
+NIM_PORT_VARIABLES = (
+    "NIM_HTTP_API_PORT",
+    "NIM_SERVER_PORT",
+    "NIM_BIND_ADDR",
+    "NIM_SERVER_BIND_ADDR",
+    "NIM_TLS_CERT_PATH",
+    "NIM_TLS_KEY_PATH",
+)
+"""What would move or encrypt the API port under the probes, by the names of all generations."""

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+import yaml
 
 from localkube.processes import ProcessError
 from rerankers import Rerankers
@@ -56,6 +57,16 @@ def test_the_server_takes_what_render_takes(rerankers: Rerankers, path: Path, tm
     rerankers.cluster.kubectl(
         "-n", rerankers.namespace, "apply", "--validate=strict", "--dry-run=server", "-f", str(manifest)
     )
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "examples").glob("*.yaml")), ids=lambda path: path.stem)
+def test_the_server_takes_every_example_as_it_is(rerankers: Rerankers, path: Path, tmp_path: Path) -> None:
+    documents = [each for each in yaml.safe_load_all(path.read_text()) if each["kind"] != "Namespace"]
+    for each in documents:
+        each["metadata"]["namespace"] = rerankers.namespace
+    manifest = tmp_path / path.name
+    manifest.write_text(yaml.safe_dump_all(documents))
+    rerankers.cluster.kubectl("apply", "--validate=strict", "--dry-run=server", "-f", str(manifest))
 
 
 def test_unset_fields_get_their_defaults(rerankers: Rerankers) -> None:

@@ -43,6 +43,13 @@ def test_render_refuses_in_one_line_that_names_the_field(path: Path) -> None:
     assert expected in result.stderr
 
 
+@pytest.mark.parametrize("path", sorted((HERE.parent.parent / "examples").glob("*.yaml")), ids=lambda path: path.stem)
+def test_render_takes_every_example_as_it_is(path: Path) -> None:
+    result = render(path, "--allow-host-path", "/srv/models")
+    assert result.returncode == 0, result.stderr
+    assert any(made["kind"] == "Deployment" for made in yaml.safe_load_all(result.stdout))
+
+
 @pytest.mark.parametrize(
     ("flags", "refused"),
     [

@@ -1,7 +1,7 @@
 """`spec.authentication` and `spec.tls`: who may rank, and over what."""
 
 from reranker_operator.api.base import ApiType, Rule
-from reranker_operator.api.model import ObjectName
+from reranker_operator.api.names import ObjectName
 
 
 class SecretReference(ApiType):

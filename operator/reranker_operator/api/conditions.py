@@ -34,6 +34,8 @@ class Reason(StrEnum):
     """The stored resource does not fit this operator's schema (written by another version, or before an upgrade)."""
     HOST_PATH_NOT_ALLOWED = "HostPathNotAllowed"
     """A hostPath source outside the prefixes that the operator was started with."""
+    CLAIM_NOT_SHARED = "ClaimNotShared"
+    """A claim that a single pod can use is to be mounted by several."""
     CHILD_REFUSED = "ChildRefused"
     """The API server refused an object that this spec asks for."""
 
@@ -58,6 +60,8 @@ class Reason(StrEnum):
     """The model is not the one that `spec.model.digest` pins."""
     VERIFICATION_FAILED = "VerificationFailed"
     """The model Job broke without reaching a verdict."""
+    NOT_APPLICABLE = "NotApplicable"
+    """NVIDIA's image downloads its model by itself: there is nothing that could be verified."""
 
     AVAILABLE = "MinimumReplicasReady"
     """The Deployment's rollout of this template completed and a pod of it is ready."""
@@ -101,6 +105,8 @@ class Reason(StrEnum):
     """The server refuses the pods: quota, Pod Security or a webhook."""
     CRASHING = "Crashing"
     """A container ends instead of serving."""
+    DOWNLOADING = "Downloading"
+    """The model Job downloads the model."""
     WARMING_UP = "WarmingUp"
     """Pods run, and have not yet scored their warm-up ranking."""
     STARTING = "Starting"

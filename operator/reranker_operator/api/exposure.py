@@ -5,7 +5,7 @@ from typing import Annotated
 from pydantic import Field, StringConstraints
 
 from reranker_operator.api.base import ApiType, Rule
-from reranker_operator.api.model import ObjectName
+from reranker_operator.api.names import ObjectName
 
 HostName = Annotated[
     str,

@@ -9,9 +9,15 @@ from pydantic import Field, StringConstraints
 from reranker_operator import contract
 from reranker_operator.api.access import Authentication, Tls
 from reranker_operator.api.base import ApiType, PodValue, Rule, keyed_by
+from reranker_operator.api.cache import Cache
 from reranker_operator.api.exposure import DisruptionBudget, Gateway, Ingress, Monitoring, NetworkPolicy
-from reranker_operator.api.model import Model, ObjectName
+from reranker_operator.api.model import Model
+from reranker_operator.api.names import ObjectName, PullPolicy, repository_of
+from reranker_operator.api.proxy import Proxy
 from reranker_operator.api.rollout import Rollout
+from reranker_operator.api.runtime import RUNTIME_RULES, Nim, Runtime
+from reranker_operator.api.server import Server
+from reranker_operator.api.source import ModelSource
 
 LABEL_PREFIX = "reranking.dev/"
 OWNED_LABELS = (
@@ -22,7 +28,6 @@ OWNED_LABELS = (
 )
 
 Affinity = Annotated[dict[str, Any], PodValue("Affinity")]
-EnvVar = Annotated[dict[str, Any], PodValue("EnvVar")]
 PodSecurityContext = Annotated[dict[str, Any], PodValue("PodSecurityContext")]
 ResourceRequirements = Annotated[dict[str, Any], PodValue("ResourceRequirements")]
 Toleration = Annotated[dict[str, Any], PodValue("Toleration")]
@@ -37,22 +42,13 @@ Annotations = Annotated[dict[str, str], Field(max_length=64)]
 
 _BY_NAME, _BY_NAME_SCHEMA = keyed_by("name")
 _BY_PATH, _BY_PATH_SCHEMA = keyed_by("mountPath")
-_OWNED_VARIABLES = (*contract.OPERATOR_VARIABLES, *contract.ALIASES)
-_OWNED_VOLUMES = (contract.MODEL_VOLUME, *contract.WRITABLE, *contract.SECRETS)
+_OWNED_VOLUMES = (contract.MODEL_VOLUME, *contract.WRITABLE, *contract.SECRETS, contract.CA_VOLUME)
 _OWNED_MOUNTS = (
-    rf"^({contract.MODEL_MOUNT}(/.*)?|{contract.SECRETS_MOUNT}(/.*)?"
+    rf"^({contract.MODEL_MOUNT}(/.*)?|{contract.SECRETS_MOUNT}(/.*)?|{contract.NIM_CACHE.replace('.', '[.]')}(/.*)?"
     rf"|{'|'.join(f'{path}/?' for path in contract.WRITABLE.values())})$"
     r"|//|(^|/)[.][.]?(/|$)"
 )
 """Mount paths that would lie on or over the operator's own, or that are not written plainly."""
-
-
-class PullPolicy(StrEnum):
-    """When the kubelet pulls the image."""
-
-    ALWAYS = "Always"
-    IF_NOT_PRESENT = "IfNotPresent"
-    NEVER = "Never"
 
 
 class ServiceType(StrEnum):
@@ -61,15 +57,6 @@ class ServiceType(StrEnum):
     CLUSTER_IP = "ClusterIP"
     NODE_PORT = "NodePort"
     LOAD_BALANCER = "LoadBalancer"
-
-
-class LogLevel(StrEnum):
-    """What the runtime logs."""
-
-    DEBUG = "debug"
-    INFO = "info"
-    WARNING = "warning"
-    ERROR = "error"
 
 
 class LocalReference(ApiType):
@@ -94,28 +81,6 @@ class Image(ApiType):
         list[LocalReference], _BY_NAME, Field(max_length=16, json_schema_extra=_BY_NAME_SCHEMA)
     ] = []
     """Secrets of type kubernetes.io/dockerconfigjson."""
-
-
-class Server(ApiType):
-    """How the ranking server behaves."""
-
-    max_passages: Annotated[int, Field(ge=1, le=100_000)] = 512
-    """Passages in one request; more are refused with 422."""
-    max_queue_seconds: Annotated[int, Field(ge=1, le=3600)] = 10
-    """A request that would wait longer than this is answered 503 with Retry-After."""
-    log_level: LogLevel = LogLevel.INFO
-    """What the server logs."""
-    env: Annotated[list[EnvVar], _BY_NAME, Field(max_length=64, json_schema_extra=_BY_NAME_SCHEMA)] = []
-    """More variables, as in a pod: values, Secret and ConfigMap keys, fields."""
-
-    rules = (
-        Rule(
-            cel=f"!has(self.env) || !self.env.exists(e, e.name in {list(_OWNED_VARIABLES)})",
-            message="env holds a variable that the operator sets itself: use the field of spec.model or spec.server "
-            f"for it (the operator's own: {', '.join(_OWNED_VARIABLES)})",
-            holds=lambda server: not any(entry["name"] in _OWNED_VARIABLES for entry in server.env),
-        ),
-    )
 
 
 class Service(ApiType):
@@ -188,7 +153,9 @@ class Pod(ApiType):
             cel=f"!has(self.volumeMounts) || !self.volumeMounts.exists(m, m.mountPath.matches('{_OWNED_MOUNTS}'))",
             message="volumeMounts holds a path that the operator uses itself, or one with '//', '.' or '..' in it: "
             "choose another than "
-            + ", ".join((contract.MODEL_MOUNT, contract.SECRETS_MOUNT, *contract.WRITABLE.values())),
+            + ", ".join(
+                (contract.MODEL_MOUNT, contract.NIM_CACHE, contract.SECRETS_MOUNT, *contract.WRITABLE.values())
+            ),
             holds=lambda pod: not any(re.search(_OWNED_MOUNTS, mount["mountPath"]) for mount in pod.volume_mounts),
         ),
         Rule(
@@ -207,8 +174,12 @@ def _counts_gpus_once(spec: Any) -> bool:
 class Spec(ApiType):
     """What a RerankerService should be."""
 
-    model: Model
+    model: Model = Model()
     """The model to serve."""
+    runtime: Runtime = Runtime.BUNDLED
+    """Bundled: the project's own. NIM: NVIDIA's image in its place."""
+    nim: Nim | None = None
+    """What NVIDIA's image needs. Only with runtime NIM."""
     image: Image = Image()
     """The runtime image."""
     replicas: Annotated[int, Field(ge=0, le=10_000)] = 1
@@ -241,10 +212,13 @@ class Spec(ApiType):
     """A PodDisruptionBudget: how many pods a drain may take at once."""
     monitoring: Monitoring | None = None
     """What watches the service."""
+    proxy: Proxy | None = None
+    """The way out for downloads. Only with a huggingFace source or runtime NIM."""
     pod: Pod = Pod()
     """Placement and metadata of the pods."""
 
     rules = (
+        *RUNTIME_RULES,
         Rule(
             cel="!has(self.resources) || [has(self.resources.limits) && self.gpuResource in self.resources.limits, "
             "has(self.resources.requests) && self.gpuResource in self.resources.requests].filter(x, x).size() == 0",
@@ -252,3 +226,24 @@ class Spec(ApiType):
             holds=_counts_gpus_once,
         ),
     )
+
+    @property
+    def source(self) -> ModelSource:
+        """Where the bundled runtime's model comes from."""
+        if self.model.source is None:
+            raise AssertionError("a spec without a source passed its own rules, or its runtime is NIM")
+        return self.model.source
+
+    @property
+    def cache(self) -> Cache | None:
+        """Where downloads are kept, if there are any."""
+        if self.runtime is Runtime.NIM:
+            return self.nim.cache if self.nim is not None else None
+        return self.source.hugging_face.cache if self.source.hugging_face is not None else None
+
+    @property
+    def served_name(self) -> str:
+        """The name clients ask for; of NVIDIA's image, which has names of its own, its repository's last part."""
+        if self.runtime is Runtime.NIM:
+            return repository_of(self.image.repository or "").rpartition("/")[2]
+        return self.model.name or self.source.chosen.own_name

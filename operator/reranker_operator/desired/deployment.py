@@ -4,6 +4,7 @@ from typing import Any
 
 from reranker_operator.api import RerankerService
 from reranker_operator.api.rollout import RolloutStrategy
+from reranker_operator.api.runtime import Runtime
 from reranker_operator.desired.given import Given, Template
 from reranker_operator.desired.metadata import (
     INPUTS,
@@ -16,6 +17,7 @@ from reranker_operator.desired.metadata import (
     metadata,
     selector,
 )
+from reranker_operator.desired.nim import nim_pod
 from reranker_operator.desired.pod import ranking_pod
 
 _SURGE = {"maxSurge": 1, "maxUnavailable": 0}
@@ -28,16 +30,16 @@ def ranking_template(service: RerankerService, image: str, given: Given) -> Temp
     """The pod template; it carries its own hash, so that pods of one template can be told from others."""
     if given.recorded is not None:
         return given.recorded
-    template = ranking_pod(service, image)
+    template = nim_pod(service, image) if service.spec.runtime is Runtime.NIM else ranking_pod(service, image)
     if given.inputs is not None:
         template["metadata"].setdefault("annotations", {})[INPUTS] = given.inputs
     template["metadata"]["labels"][TEMPLATE_HASH] = digest(template)
     return template
 
 
-def deployment(service: RerankerService, template: Template, model_hash: str, given: Given) -> dict[str, Any]:
+def deployment(service: RerankerService, template: Template, model_hash: str | None, given: Given) -> dict[str, Any]:
     """The Deployment of `template`, or of the one to fall back to."""
-    notes = {MODEL_HASH: model_hash}
+    notes = {MODEL_HASH: model_hash} if model_hash is not None else {}
     if given.make_room:
         notes[REPLACED] = str(template["metadata"]["labels"][TEMPLATE_HASH])
     if given.scaled:

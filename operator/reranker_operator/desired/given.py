@@ -12,6 +12,8 @@ class Given:
 
     inputs: str | None = None
     """Stands for what the ranking container reads at its start; None where that is nothing."""
+    credentials: str | None = None
+    """Stands for what the model is downloaded with: after a failure, other credentials are worth another try."""
     recorded: Template | None = None
     """The pod template that was made of the same spec before. It stays, whatever this operator would make of the spec
     today: a restart or an upgrade of the operator rolls nothing."""

@@ -17,6 +17,8 @@ APPLIED = "reranking.dev/applied"
 """On every child: stands for what was applied, so that a restarted operator need not apply it again."""
 INPUTS = "reranking.dev/inputs"
 """On pods: stands for what their ranking container reads at its start."""
+CREDENTIALS = "reranking.dev/credentials"
+"""On a model Job: stands for what it downloads with."""
 SPEC_HASH = "reranking.dev/spec-hash"
 """On a ControllerRevision: the spec that its template was made of."""
 PROVEN = "reranking.dev/ready"
@@ -45,15 +47,25 @@ def labels(service: RerankerService, component: str) -> dict[str, str]:
     return {**selector(service, component), "app.kubernetes.io/managed-by": "reranker-operator"}
 
 
-def metadata(service: RerankerService, name: str, component: str, **more: Any) -> dict[str, Any]:
-    """Metadata of a child, garbage-collected with its service (an offline service has no uid to point to)."""
+def metadata(
+    service: RerankerService,
+    name: str,
+    component: str,
+    *,
+    annotations: dict[str, str] | None = None,
+    outlives: bool = False,
+) -> dict[str, Any]:
+    """Metadata of a child, garbage-collected with its service unless it outlives it.
+
+    An offline service has no uid to point to.
+    """
     owner = {"apiVersion": API_VERSION, "kind": KIND, "name": service.name, "uid": service.uid, "controller": True}
     return {
         "name": name,
         "namespace": service.namespace,
         "labels": labels(service, component),
-        **({"ownerReferences": [owner]} if service.uid else {}),
-        **more,
+        **({"ownerReferences": [owner]} if service.uid and not outlives else {}),
+        **({"annotations": annotations} if annotations else {}),
     }
 
 

@@ -1,9 +1,10 @@
-"""What lets a Prometheus read each pod's metrics: a ServiceMonitor, and a headless Service with the internal port."""
+"""What lets a Prometheus read each pod's metrics: a ServiceMonitor, and a headless Service with the port for it."""
 
 from typing import Any
 
 from reranker_operator import contract
 from reranker_operator.api import RerankerService
+from reranker_operator.api.runtime import Runtime
 from reranker_operator.desired.metadata import RANKING, labels, metadata, selector
 
 METRICS = {"reranking.dev/metrics": "true"}
@@ -21,7 +22,8 @@ def metrics_service(service: RerankerService) -> dict[str, Any] | None:
         return None
     made = metadata(service, metrics_name(service), RANKING)
     made["labels"] = {**labels(service, RANKING), **METRICS}
-    port = {"name": "internal", "port": contract.INTERNAL_PORT, "targetPort": "internal", "protocol": "TCP"}
+    name, number, _ = _metrics(service)
+    port = {"name": name, "port": number, "targetPort": name, "protocol": "TCP"}
     return {
         "apiVersion": "v1",
         "kind": "Service",
@@ -41,6 +43,7 @@ def service_monitor(service: RerankerService) -> dict[str, Any] | None:
     if service.spec.monitoring is None:
         return None
     asked = service.spec.monitoring.service_monitor
+    port, _, path = _metrics(service)
     made = metadata(service, service.name, RANKING)
     made["labels"] = {**asked.labels, **labels(service, RANKING)}
     return {
@@ -49,6 +52,13 @@ def service_monitor(service: RerankerService) -> dict[str, Any] | None:
         "metadata": made,
         "spec": {
             "selector": {"matchLabels": {**selector(service, RANKING), **METRICS}},
-            "endpoints": [{"port": "internal", "path": contract.METRICS_PATH, "interval": asked.interval}],
+            "endpoints": [{"port": port, "path": path, "interval": asked.interval}],
         },
     }
+
+
+def _metrics(service: RerankerService) -> tuple[str, int, str]:
+    """Name, number and path of the port that has metrics: NVIDIA's image has one port for all."""
+    if service.spec.runtime is Runtime.NIM:
+        return "api", contract.API_PORT, contract.NIM_METRICS_PATH
+    return "internal", contract.INTERNAL_PORT, contract.METRICS_PATH

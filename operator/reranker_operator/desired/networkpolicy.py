@@ -4,6 +4,7 @@ from typing import Any
 
 from reranker_operator.api import RerankerService
 from reranker_operator.api.exposure import Peer
+from reranker_operator.api.runtime import Runtime
 from reranker_operator.desired.metadata import RANKING, metadata, selector
 
 OPERATOR_LABELS = {"app.kubernetes.io/name": "reranker-operator"}
@@ -18,10 +19,9 @@ def network_policy(service: RerankerService, operator_namespace: str) -> dict[st
         "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": operator_namespace}},
         "podSelector": {"matchLabels": OPERATOR_LABELS},
     }
-    rules = [
-        _rule("api", [*map(_peer, asked.from_), operator]),
-        _rule("internal", [*map(_peer, asked.monitoring), operator]),
-    ]
+    rules = [_rule("api", [*map(_peer, asked.from_), operator])]
+    if service.spec.runtime is Runtime.BUNDLED:  # NVIDIA's image has no internal port
+        rules.append(_rule("internal", [*map(_peer, asked.monitoring), operator]))
     return {
         "apiVersion": "networking.k8s.io/v1",
         "kind": "NetworkPolicy",

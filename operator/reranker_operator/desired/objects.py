@@ -5,7 +5,10 @@ from typing import Any
 
 from reranker_operator import __version__
 from reranker_operator.api import RerankerService
+from reranker_operator.api.names import repository_of
+from reranker_operator.api.runtime import Runtime
 from reranker_operator.api.spec import Image
+from reranker_operator.desired.claim import cache_claim, claim_name
 from reranker_operator.desired.deployment import deployment, ranking_template
 from reranker_operator.desired.disruptionbudget import disruption_budget
 from reranker_operator.desired.given import Given, Template
@@ -42,6 +45,8 @@ class Optional:
     """None: must not exist."""
     field: str
     """What asks for it."""
+    holds_data: bool = False
+    """Made before the pods, which need it, and removed only if it goes with the service and no pod uses it."""
 
 
 @dataclass(frozen=True)
@@ -50,15 +55,21 @@ class Desired:
 
     service_account: dict[str, Any] | None
     service: dict[str, Any]
-    model_job: dict[str, Any]
+    model_job: dict[str, Any] | None
+    """None where the image downloads and reads its model by itself, so that nothing can be verified before."""
     deployment: dict[str, Any]
     optional: "list[Optional]"
     """Objects that only some services ask for."""
-    model_hash: str
+    model_hash: str | None
     generated_keys: dict[str, Any] | None
     """The Secret that is made with a first key, without it, where the spec asks for one."""
     template: Template
     """The pod template of this spec; the Deployment's own, but where that falls back to an earlier one."""
+
+    @property
+    def job_name(self) -> str | None:
+        """Name of the model Job, if there is to be one."""
+        return str(self.model_job["metadata"]["name"]) if self.model_job is not None else None
 
     @property
     def template_hash(self) -> str:
@@ -67,8 +78,10 @@ class Desired:
 
     def objects(self) -> list[dict[str, Any]]:
         """Every object, in the order in which they are made."""
-        made = (self.service_account, self.service, self.model_job, self.deployment)
-        return [each for each in (*made, *(each.document for each in self.optional)) if each is not None]
+        before = [each.document for each in self.optional if each.holds_data]
+        after = [each.document for each in self.optional if not each.holds_data]
+        made = (self.service_account, self.service, *before, self.model_job, self.deployment, *after)
+        return [each for each in made if each is not None]
 
 
 _NOTHING = Given()
@@ -83,7 +96,7 @@ def desired(service: RerankerService, defaults: Defaults, given: Given = _NOTHIN
     return Desired(
         service_account=service_account(service),
         service=build_service(service),
-        model_job=model_job(service, image),
+        model_job=model_job(service, image, given.credentials),
         deployment=deployment(service, template, verified, given),
         optional=_optional(service, defaults),
         model_hash=verified,
@@ -94,7 +107,9 @@ def desired(service: RerankerService, defaults: Defaults, given: Given = _NOTHIN
 
 def _optional(service: RerankerService, defaults: Defaults) -> list[Optional]:
     name = service.name
+    claim = "spec.nim.cache" if service.spec.runtime is Runtime.NIM else "spec.model.source.huggingFace.cache"
     return [
+        Optional("PersistentVolumeClaim", claim_name(service), cache_claim(service), claim, holds_data=True),
         Optional("Ingress", name, ingress(service), "spec.ingress"),
         Optional("HTTPRoute", name, http_route(service), "spec.gateway"),
         Optional("NetworkPolicy", name, network_policy(service, defaults.namespace), "spec.networkPolicy"),
@@ -111,10 +126,3 @@ def _image(service: RerankerService, defaults: Defaults) -> str:
     # Our own tag says nothing about somebody else's repository, nor about a pinned digest.
     reference = asked.repository or repository_of(defaults.image)
     return reference + (f":{asked.tag}" if asked.tag else "") + (f"@{asked.digest}" if asked.digest else "")
-
-
-def repository_of(image: str) -> str:
-    """`image` without digest and tag (a colon before the last slash belongs to the registry's port)."""
-    repository = image.partition("@")[0]
-    head, slash, name = repository.rpartition("/")
-    return head + slash + name.partition(":")[0]

@@ -1,68 +1,74 @@
-"""The pod that ranks, and the parts it shares with the pod that verifies the model.
-
-Pods meet the *restricted* Pod Security Standard: numeric non-root user, read-only root, no privilege escalation, no
-capabilities, the runtime's default seccomp profile. Writable paths are emptyDirs.
-"""
+"""The bundled runtime's pods: the one that ranks, and the one that downloads and verifies the model before."""
 
 from typing import Any
 
 from reranker_operator import contract
 from reranker_operator.api import RerankerService
 from reranker_operator.api.model import Precision
-from reranker_operator.desired.metadata import RANKING, TEMPLATE_HASH, labels, selector
+from reranker_operator.api.source import HuggingFaceSource, PersistentVolumeClaimSource
+from reranker_operator.desired.metadata import RANKING, TEMPLATE_HASH, selector
+from reranker_operator.desired.parts import (
+    SHM_MOUNT,
+    TMP_MOUNT,
+    TMP_VOLUME,
+    container,
+    pod_metadata,
+    pod_spec,
+    probe,
+    resources,
+    shm_volume,
+    spread,
+)
+from reranker_operator.desired.proxy import ca_mounts, ca_volumes, proxy_variables
+from reranker_operator.desired.source import differs_by_pod, model_mounts, model_path, model_volumes
 
-_TMP_LIMIT = "1Gi"
 _VERIFY_RESOURCES = {"requests": {"cpu": "100m", "memory": "256Mi"}}
 
 
 def ranking_pod(service: RerankerService, image: str) -> dict[str, Any]:
     """Metadata and spec of a ranking pod, without the label that holds its own hash."""
-    spec = service.spec
-    gpus = {spec.gpu_resource: str(spec.gpus)} if spec.gpus else {}
-    resources = {part: values for part, values in spec.resources.items() if values}
-    if gpus:
-        resources["limits"] = {**resources.get("limits", {}), **gpus}
+    pod = service.spec.pod
+    mounts = [TMP_MOUNT, *model_mounts(service)]
+    more = [
+        SHM_MOUNT,
+        *({"name": name, "mountPath": contract.SECRETS[name], "readOnly": True} for name in secrets(service)),
+        *pod.volume_mounts,
+    ]
     server = {
         "name": "ranking",
-        **_container(service, image),
+        **container(service, image, [*mounts, *more]),
         "command": [contract.COMMAND, "serve"],
         "env": environment(service),
         "ports": [
             {"name": "api", "containerPort": contract.API_PORT, "protocol": "TCP"},
             {"name": "internal", "containerPort": contract.INTERNAL_PORT, "protocol": "TCP"},
         ],
-        "resources": resources,
+        "resources": resources(service),
         # The port opens before the model is loaded, so a slow load is never mistaken for a hang.
-        "startupProbe": _probe(contract.LIVE_PATH, period=2, failures=150),
-        "livenessProbe": _probe(contract.LIVE_PATH, period=10, failures=6),
-        "readinessProbe": _probe(contract.READY_PATH, period=2, failures=2),
-        "volumeMounts": [
-            *_mounts(service),
-            {"name": "shm", "mountPath": contract.WRITABLE["shm"]},
-            *({"name": name, "mountPath": contract.SECRETS[name], "readOnly": True} for name in secrets(service)),
-            *spec.pod.volume_mounts,
-        ],
+        "startupProbe": probe(contract.LIVE_PATH, "internal", period=2, failures=150),
+        "livenessProbe": probe(contract.LIVE_PATH, "internal", period=10, failures=6),
+        "readinessProbe": probe(contract.READY_PATH, "internal", period=2, failures=2),
     }
     quick = {
         "name": contract.CHECK_CONTAINER,
-        **_container(service, image),
-        "command": [contract.COMMAND, "verify", *_verify_flags(service, in_pod=True), model_path(service)],
+        **container(service, image, mounts),
+        "command": _verify(service, in_pod=True),
         "resources": _VERIFY_RESOURCES,
     }
-    shared_memory = {"name": "shm", "emptyDir": {"medium": "Memory", "sizeLimit": spec.pod.shared_memory}}
     return {
-        "metadata": _metadata(service, RANKING),
+        "metadata": pod_metadata(service, RANKING),
         "spec": {
-            **_pod(service),
-            "topologySpreadConstraints": spec.pod.topology_spread_constraints or _spread(service),
-            "terminationGracePeriodSeconds": spec.pod.termination_grace_period_seconds,
+            **pod_spec(service),
+            "topologySpreadConstraints": spread(service),
+            "terminationGracePeriodSeconds": pod.termination_grace_period_seconds,
             "initContainers": [quick],
             "containers": [server],
             "volumes": [
-                *_volumes(service),
-                shared_memory,
+                TMP_VOLUME,
+                *model_volumes(service),
+                shm_volume(service),
                 *({"name": name, "secret": {"secretName": secret}} for name, secret in secrets(service).items()),
-                *spec.pod.volumes,
+                *pod.volumes,
             ],
         },
     }
@@ -88,33 +94,30 @@ def keys_secret(service: RerankerService) -> str:
 def verifying_pod(service: RerankerService, image: str, component: str) -> dict[str, Any]:
     """Metadata and spec of the model Job's pod: same image, volume and placement, no GPU."""
     verify = {
-        "name": "verify",
-        **_container(service, image),
-        "command": [contract.COMMAND, "verify", *_verify_flags(service, in_pod=False), model_path(service)],
+        "name": contract.VERIFY_CONTAINER,
+        **container(service, image, [TMP_MOUNT, *model_mounts(service)]),
+        "command": _verify(service, in_pod=False),
         "resources": _VERIFY_RESOURCES,
     }
-    return {
-        "metadata": _metadata(service, component),
-        "spec": {**_pod(service), "restartPolicy": "Never", "containers": [verify], "volumes": _volumes(service)},
-    }
-
-
-def model_path(service: RerankerService) -> str:
-    """The model directory as the container sees it."""
-    source = service.spec.model.source
-    if source.in_image is not None:
-        return source.in_image.path
-    if source.persistent_volume_claim is not None and source.persistent_volume_claim.path:
-        return f"{contract.MODEL_MOUNT}/{source.persistent_volume_claim.path.rstrip('/')}"
-    return contract.MODEL_MOUNT
+    source = service.spec.source.chosen
+    downloads = isinstance(source, HuggingFaceSource)
+    spec = pod_spec(service, group=contract.USER if downloads else None)
+    if isinstance(source, HuggingFaceSource | PersistentVolumeClaimSource):
+        spec["affinity"] = _beside_ranking(service)
+    spec["restartPolicy"] = "Never"
+    if isinstance(source, HuggingFaceSource):
+        spec["initContainers"] = [_fetch(service, source, image)]
+    spec["containers"] = [verify]
+    spec["volumes"] = [TMP_VOLUME, *model_volumes(service, writable=downloads), *ca_volumes(service)]
+    return {"metadata": pod_metadata(service, component), "spec": spec}
 
 
 def environment(service: RerankerService) -> list[dict[str, Any]]:
     """Variables of the ranking container, the operator's own first (docs/pod-contract.md)."""
-    model, server = service.spec.model, service.spec.server
+    model, server, source = service.spec.model, service.spec.server, service.spec.source.chosen
     values = {
-        contract.MODEL_PATH_VARIABLE: model_path(service),
-        "NIM_SERVED_MODEL_NAME": model.served_name,
+        contract.MODEL_PATH_VARIABLE: model_path(source),
+        "NIM_SERVED_MODEL_NAME": service.spec.served_name,
         "NIM_HTTP_API_PORT": str(contract.API_PORT),
         "RERANKER_INTERNAL_PORT": str(contract.INTERNAL_PORT),
         "RERANKER_MAX_PASSAGES": str(server.max_passages),
@@ -133,7 +136,7 @@ def environment(service: RerankerService) -> list[dict[str, Any]]:
         values["NIM_PRECISION"] = contract.PRECISION_NAMES[model.precision.value]
     if model.max_tokens is not None:
         values["NIM_PIPELINE_MAX_SEQ_LEN"] = str(model.max_tokens)
-    if model.digest is not None and model.source.host_path is not None:
+    if model.digest is not None and differs_by_pod(source):
         values["RERANKER_MODEL_DIGEST"] = model.digest
     revision = {"fieldRef": {"apiVersion": "v1", "fieldPath": f"metadata.labels['{TEMPLATE_HASH}']"}}
     return [
@@ -143,107 +146,49 @@ def environment(service: RerankerService) -> list[dict[str, Any]]:
     ]
 
 
-def _verify_flags(service: RerankerService, *, in_pod: bool) -> list[str]:
-    """The whole check runs once, in the Job; a hostPath can differ per node, so there it runs in each pod."""
-    flags = ["--report", contract.REPORT_PATH]
-    model = service.spec.model
-    if in_pod and model.source.host_path is None:
-        return [*flags, "--quick"]
-    return [*flags, "--digest", model.digest] if model.digest is not None else flags
-
-
-def _metadata(service: RerankerService, component: str) -> dict[str, Any]:
-    pod = service.spec.pod
-    metadata: dict[str, Any] = {"labels": {**pod.labels, **labels(service, component)}}
-    if pod.annotations:
-        metadata["annotations"] = dict(pod.annotations)
-    return metadata
-
-
-def _pod(service: RerankerService) -> dict[str, Any]:
-    """Identity, placement and security: the same for ranking and verifying."""
-    pod, image = service.spec.pod, service.spec.image
-    given = {
-        "nodeSelector": pod.node_selector,
-        "tolerations": pod.tolerations,
-        "affinity": pod.affinity,
-        "topologySpreadConstraints": pod.topology_spread_constraints,
-        "priorityClassName": pod.priority_class_name,
-        "runtimeClassName": pod.runtime_class_name,
-        "schedulerName": pod.scheduler_name,
-        "imagePullSecrets": [secret.model_dump() for secret in image.pull_secrets],
-    }
+def _fetch(service: RerankerService, source: HuggingFaceSource, image: str) -> dict[str, Any]:
+    """The container that downloads: the only one that sees the token, the way out, and the claim writable."""
+    endpoint = ["--endpoint", source.endpoint] if source.endpoint is not None else []
+    token = source.token_secret
+    variables: list[dict[str, Any]] = [{"name": "HOME", "value": contract.WRITABLE["tmp"]}]
+    if token is not None:
+        variables.append({"name": "HF_TOKEN", "valueFrom": {"secretKeyRef": token.model_dump()}})
     return {
-        "serviceAccountName": pod.service_account_name or service.name,
-        "automountServiceAccountToken": False,
-        "enableServiceLinks": False,
-        "securityContext": {
-            "runAsUser": contract.USER,
-            "runAsGroup": contract.USER,
-            **pod.security_context,
-            "runAsNonRoot": True,
-            "seccompProfile": {"type": "RuntimeDefault"},
-        },
-        **{field: value for field, value in given.items() if value},
+        "name": contract.FETCH_CONTAINER,
+        **container(service, image, [TMP_MOUNT, *model_mounts(service, writable=True), *ca_mounts(service)]),
+        "command": [
+            contract.COMMAND,
+            "fetch",
+            *("--repository", source.repository),
+            *("--revision", source.revision),
+            *endpoint,
+            *("--report", contract.REPORT_PATH),
+            contract.MODEL_MOUNT,
+        ],
+        "env": [*variables, *proxy_variables(service)],
+        "resources": _VERIFY_RESOURCES,
     }
 
 
-def _spread(service: RerankerService) -> list[dict[str, Any]]:
-    """One node or zone lost should not take every pod; but a pod beside another is better than none.
+def _verify(service: RerankerService, *, in_pod: bool) -> list[str]:
+    """The whole check runs once, in the Job, and in each pod where the model can differ from what the Job saw."""
+    source, digest = service.spec.source.chosen, service.spec.model.digest
+    command = [contract.COMMAND, "verify", "--report", contract.REPORT_PATH]
+    if in_pod and not differs_by_pod(source):
+        command.append("--quick")
+    elif digest is not None:
+        command += ["--digest", digest]
+    return [*command, model_path(source)]
 
-    Whatever the number of replicas, or a change of it would roll the pods.
-    """
-    return [
-        {
-            "maxSkew": 1,
-            "topologyKey": key,
-            "whenUnsatisfiable": "ScheduleAnyway",
+
+def _beside_ranking(service: RerankerService) -> dict[str, Any]:
+    """Where it can, the Job runs on a node that ranks: a ReadWriteOnce claim that pods use can be used only there."""
+    beside = {
+        "weight": 100,
+        "podAffinityTerm": {
+            "topologyKey": "kubernetes.io/hostname",
             "labelSelector": {"matchLabels": selector(service, RANKING)},
-        }
-        for key in ("topology.kubernetes.io/zone", "kubernetes.io/hostname")
-    ]
-
-
-def _container(service: RerankerService, image: str) -> dict[str, Any]:
-    return {
-        "image": image,
-        "imagePullPolicy": service.spec.image.pull_policy.value,
-        "terminationMessagePath": contract.REPORT_PATH,
-        "terminationMessagePolicy": "FallbackToLogsOnError",
-        "securityContext": {
-            "privileged": False,
-            "allowPrivilegeEscalation": False,
-            "readOnlyRootFilesystem": True,
-            "capabilities": {"drop": ["ALL"]},
         },
-        "volumeMounts": _mounts(service),
     }
-
-
-def _mounts(service: RerankerService) -> list[dict[str, Any]]:
-    mounts: list[dict[str, Any]] = [{"name": "tmp", "mountPath": contract.WRITABLE["tmp"]}]
-    if service.spec.model.source.in_image is None:
-        mounts.append({"name": contract.MODEL_VOLUME, "mountPath": contract.MODEL_MOUNT, "readOnly": True})
-    return mounts
-
-
-def _volumes(service: RerankerService) -> list[dict[str, Any]]:
-    source = service.spec.model.source
-    volumes: list[dict[str, Any]] = [{"name": "tmp", "emptyDir": {"sizeLimit": _TMP_LIMIT}}]
-    if source.persistent_volume_claim is not None:
-        claim = {"claimName": source.persistent_volume_claim.claim_name, "readOnly": True}
-        volumes.append({"name": contract.MODEL_VOLUME, "persistentVolumeClaim": claim})
-    if source.host_path is not None:
-        directory = {"path": source.host_path.path, "type": "Directory"}
-        volumes.append({"name": contract.MODEL_VOLUME, "hostPath": directory})
-    return volumes
-
-
-def _probe(path: str, *, period: int, failures: int) -> dict[str, Any]:
-    return {
-        "httpGet": {"path": path, "port": "internal", "scheme": "HTTP"},
-        "periodSeconds": period,
-        "timeoutSeconds": 5,
-        "failureThreshold": failures,
-        "successThreshold": 1,
-    }
+    preferred = {"podAffinity": {"preferredDuringSchedulingIgnoredDuringExecution": [beside]}}
+    return {**preferred, **(service.spec.pod.affinity or {})}

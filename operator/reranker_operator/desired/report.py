@@ -1,4 +1,4 @@
-"""What the model Job says of a model: the line of JSON that `reranker-runtime verify` prints."""
+"""What the model Job says of a model: the line of JSON that `reranker-runtime verify` and `fetch` print."""
 
 import json
 from typing import Any, Self
@@ -34,3 +34,12 @@ class ModelReport(BaseModel):
     def to_json(self) -> dict[str, Any]:
         """The report without what it does not say."""
         return self.model_dump(by_alias=True, exclude_none=True)
+
+
+def last_words(message: str | None) -> str:
+    """What a container said last, of its termination message: the message of its report, or its last line."""
+    report = ModelReport.parse(message)
+    if report is not None and report.message:
+        return report.message
+    lines = (message or "").strip().splitlines()
+    return lines[-1] if lines else ""

@@ -57,10 +57,10 @@ class DiagnoseError(Exception):
 
 async def diagnose(request: Request) -> str:
     """The report; writes the archive, if one is asked for. Raises `DiagnoseError`, and OSError for the archive."""
-    api, token = await _connection(request.context)
-    async with api:
-        reader = Reader.for_seconds(Kube(api), SECONDS)
-        service = await _service(reader, request, api.configuration.host)
+    configuration, token = await _connection(request.context)
+    async with Kube(configuration) as kube:
+        reader = Reader.for_seconds(kube, SECONDS)
+        service = await _service(reader, request, configuration.host)
         found, redactor = redacted(await gather(reader, service, request.operator_namespace, request.tail), token)
     text = report(found, redactor)
     if request.archive is not None:
@@ -68,8 +68,8 @@ async def diagnose(request: Request) -> str:
     return text
 
 
-async def _connection(context: str | None) -> tuple[client.ApiClient, str | None]:
-    """The client, and the token that it shows to the server, if it shows one."""
+async def _connection(context: str | None) -> tuple[client.Configuration, str | None]:
+    """Where the server is, and the token that it shows to the server, if it shows one."""
     complaints = _Complaints()
     logging.getLogger("kubernetes").addHandler(complaints)
     try:
@@ -77,13 +77,14 @@ async def _connection(context: str | None) -> tuple[client.ApiClient, str | None
         complaints.check()
         header = (await configuration.auth_settings()).get("BearerToken")
         token = str(header["value"]).rpartition(" ")[2] if header is not None else None
-        return client.ApiClient(configuration), token
     except config.ConfigException as error:
         words = str(error)
     except TimeoutError:
         words = f"its credentials did not come within {_CONNECT_SECONDS:g} s"
     except Exception as error:  # noqa: BLE001 a file of somebody's own can be wrong in every way
         words = f"it cannot be used as it is ({type(error).__name__}: {error})"
+    else:
+        return configuration, token
     named = os.environ.get("KUBECONFIG") or "~/.kube/config"
     raise DiagnoseError(f"no way to reach a cluster with kubeconfig {named}: {' '.join(words.split())}")
 

@@ -120,7 +120,7 @@ class Kube:
         }
         # A server that fell silent is left: bookmarks come every minute, and the end of the watch is known.
         patience = aiohttp.ClientTimeout(total=None, sock_connect=REQUEST_SECONDS, sock_read=WATCH_SECONDS + 30)
-        async with self._answer("WATCH", kind, path, asked, accept=accept, patience=patience) as answer:
+        async with self._answer("WATCH", kind.title, path, asked, accept=accept, patience=patience) as answer:
             if answer.status != 200:  # noqa: PLR2004 HTTP's own word for success
                 raise from_response(answer.status, await answer.text(), answer.headers.get("Retry-After"), path)
             async for line in _lines(answer.content):
@@ -171,31 +171,17 @@ class Kube:
 
         At most `most` bytes are read; of a line that is cut there nothing is returned. What is no UTF-8 becomes U+FFFD.
         """
-        request = await self._api.param_serialize(
-            "GET",
-            path,
-            query_params=list(query.items()),
-            header_params={"Accept": "*/*"},
-            auth_settings=["BearerToken"],
-        )
-        status, read = 0, bytearray()
-        try:
-            answer = await self._api.call_api(*request, _request_timeout=aiohttp.ClientTimeout(total=REQUEST_SECONDS))
-            async with answer.response as response:
-                async for chunk in response.content.iter_any():
-                    read += chunk
-                    if len(read) > most:
-                        break
-            status = response.status
-        except (TimeoutError, aiohttp.ClientError, OSError) as error:
-            reason = str(error) or f"no answer within {REQUEST_SECONDS:g} s"
-            raise UnreachableError(f"GET {path}: {reason}") from error
-        finally:
-            self._on_call("GET", "text", status)
+        read = bytearray()
+        patience = aiohttp.ClientTimeout(total=REQUEST_SECONDS)
+        async with self._answer("GET", "text", path, query, accept="*/*", patience=patience) as answer:
+            async for chunk in answer.content.iter_any():
+                read += chunk
+                if len(read) > most:
+                    break
         cut = len(read) > most
         text = bytes(read[: read.rfind(b"\n", 0, most) + 1] if cut else read).decode(errors="replace")
-        if not 200 <= status < 300:  # noqa: PLR2004 HTTP's own bounds
-            raise from_response(status, text, response.headers.get("Retry-After"), f"GET {path}")
+        if not 200 <= answer.status < 300:  # noqa: PLR2004 HTTP's own bounds
+            raise from_response(answer.status, text, answer.headers.get("Retry-After"), f"GET {path}")
         return text, cut
 
     async def _call(
@@ -212,7 +198,7 @@ class Kube:
         what = f"{method} {path}"
         timeout = aiohttp.ClientTimeout(total=REQUEST_SECONDS)
         async with self._answer(
-            method, kind, path, query, body=body, content=content, accept=accept, patience=timeout
+            method, kind.title, path, query, body=body, content=content, accept=accept, patience=timeout
         ) as answer:
             text = await answer.read()
         if not 200 <= answer.status < 300:  # noqa: PLR2004 HTTP's own bounds
@@ -228,7 +214,7 @@ class Kube:
     async def _answer(
         self,
         method: str,
-        kind: Kind,
+        what: str,
         path: str,
         query: Mapping[str, str] | None,
         *,
@@ -258,7 +244,7 @@ class Kube:
             words = str(error) or f"no answer within {patience.total or patience.sock_read:g} s"
             raise UnreachableError(f"{method} {path}: {words}") from error
         finally:
-            self._on_call(method, kind.title, status)
+            self._on_call(method, what, status)
 
     async def _identity(self) -> dict[str, str]:
         """Who we are; tokens of ServiceAccounts are rotated, and read again by the official client's hook."""

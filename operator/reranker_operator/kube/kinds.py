@@ -41,6 +41,7 @@ class Kind(Enum):
     PRIORITY_CLASS = _Place("apis/scheduling.k8s.io/v1", "priorityclasses", "PriorityClass", namespaced=False)
     RUNTIME_CLASS = _Place("apis/node.k8s.io/v1", "runtimeclasses", "RuntimeClass", namespaced=False)
     LEASE = _Place("apis/coordination.k8s.io/v1", "leases", "Lease")
+    STORAGE_CLASS = _Place("apis/storage.k8s.io/v1", "storageclasses", "StorageClass", namespaced=False)
     RERANKER_SERVICE = _Place(f"apis/{GROUP}/{VERSION}", PLURAL, KIND)
 
     @classmethod

@@ -189,6 +189,7 @@ def _plain(document: Json) -> Json:
 def _pod(document: Json) -> Json:
     """What conditions are decided from; a thousand pods' specs are megabytes that nobody reads."""
     spec = {key: document["spec"][key] for key in ("serviceAccountName", "nodeName") if key in document["spec"]}
+    spec["volumes"] = [each for each in document["spec"].get("volumes", ()) if "persistentVolumeClaim" in each]
     return {**_plain(document), "spec": spec}
 
 

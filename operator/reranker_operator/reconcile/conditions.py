@@ -8,6 +8,7 @@ from reranker_operator.api import Condition, ConditionType, Reason, RerankerServ
 from reranker_operator.api.conditions import Status
 from reranker_operator.desired import Desired
 from reranker_operator.desired.metadata import TEMPLATE_HASH
+from reranker_operator.reconcile.admission import claim_trouble
 from reranker_operator.reconcile.observe import Observed
 from reranker_operator.reconcile.plan import ModelVerdict, template_hash
 from reranker_operator.reconcile.probe import Probe
@@ -132,7 +133,11 @@ def _accepted(facts: Facts) -> Condition:
         return _false(kind, Reason.CHILD_REFUSED, facts.refused)
     if facts.failing is not None:
         return Condition(kind, Status.UNKNOWN, Reason.SERVER_FAILING, f"{facts.failing}; it is tried again")
-    return _true(kind, Reason.ACCEPTED, "the spec is valid, and the server accepted every object sent so far")
+    accepted = "the spec is valid, and the server accepted every object sent so far"
+    trouble = claim_trouble(facts.service, facts.observed.claim, facts.service.spec.replicas)
+    if trouble is not None and trouble.hopeless:
+        return _false(kind, Reason.CLAIM_NOT_SHARED, trouble.message)
+    return _true(kind, Reason.ACCEPTED, accepted if trouble is None else f"{accepted}, but {trouble.message}")
 
 
 def _references(facts: Facts) -> Condition:
@@ -154,7 +159,10 @@ def _references(facts: Facts) -> Condition:
 
 def _model(facts: Facts) -> Condition:
     kind, verdict = ConditionType.MODEL_VERIFIED, facts.verdict
-    job = facts.wanted.model_job["metadata"]["name"]
+    job = facts.wanted.job_name
+    if job is None:
+        unseen = "NVIDIA's image downloads its model by itself: there is nothing to verify beforehand"
+        return Condition(kind, Status.UNKNOWN, Reason.NOT_APPLICABLE, unseen)
     if verdict.verified:
         report = verdict.report
         found = f": {report.architecture}, {report.digest}" if report is not None and report.ok else ""
@@ -222,7 +230,7 @@ def _progressing(facts: Facts, held: Condition | None) -> Condition:
     if not facts.verdict.verified:
         cause = cause_of(facts.observed.job_pods, facts.observed.refused_job_pods)
         if cause is None or cause.reason in (Reason.WARMING_UP, Reason.STARTING):
-            return _true(kind, Reason.VERIFYING, f"Job {facts.wanted.model_job['metadata']['name']} reads the model")
+            return _true(kind, Reason.VERIFYING, f"Job {facts.wanted.job_name} reads the model")
         return _true(kind, cause.reason, f"verifying the model: {cause.message}")
     if facts.deployment is None or template_hash(facts.deployment) != facts.wanted.template_hash:
         return _true(kind, Reason.WAITING_FOR_DEPLOYMENT, "the Deployment is being updated")

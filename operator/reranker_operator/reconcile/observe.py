@@ -11,6 +11,7 @@ from typing import Any
 
 from reranker_operator.api import RerankerService
 from reranker_operator.desired import Desired, Optional
+from reranker_operator.desired.claim import mounted_claim
 from reranker_operator.desired.metadata import MODEL_HASH, RANKING
 from reranker_operator.kube import ForbiddenError, Kind, Kube, NotFoundError
 from reranker_operator.reconcile.cache import Cache
@@ -36,6 +37,8 @@ class Observed:
     """By kind and name."""
     unserved: list[Optional]
     """Those that are asked for, but are of a kind that the server does not know."""
+    claim: dict[str, Any] | None
+    """The claim that every ranking pod mounts, if there is one."""
     revisions: list[dict[str, Any]]
     """ControllerRevisions, newest first."""
     missing: list[Missing]
@@ -49,6 +52,7 @@ class Observer:
         self._kube, self._cache = kube, cache
         self._asked: dict[tuple[str, str], tuple[str, int]] = {}
         """Uid and generation of each service whose Deployment was asked for before it is due."""
+        self._claims: dict[tuple[str, str], dict[str, Any]] = {}
 
     async def observe(
         self, service: RerankerService, wanted: Desired, references: References, now: datetime.datetime
@@ -84,6 +88,7 @@ class Observer:
                 for each in wanted.optional
                 if each.document is not None and not cache.served(Kind.named(each.kind))
             ],
+            claim=await self._claim(service),
             revisions=sorted(
                 (each for each in cache.children(Kind.CONTROLLER_REVISION, key) if _owned_by(each, service.uid)),
                 key=lambda each: int(each["revision"]),
@@ -96,6 +101,22 @@ class Observer:
     def forget(self, key: tuple[str, str]) -> None:
         """The service is gone."""
         self._asked.pop(key, None)
+
+    async def _claim(self, service: RerankerService) -> dict[str, Any] | None:
+        """The claim that ranking pods mount. It is read once: what matters of it, its access modes, never changes."""
+        name = mounted_claim(service)
+        if name is None:
+            return None
+        if (ours := self._cache.child(Kind.CLAIM, service.namespace, name)) is not None:
+            return ours
+        place = service.namespace, name
+        _knowledge, identity = await self._cache.named(Kind.CLAIM, *place)
+        uid = identity["metadata"]["uid"] if identity is not None else None
+        if uid is None or self._claims.get(place, {}).get("metadata", {}).get("uid") != uid:
+            self._claims.pop(place, None)
+            if uid is not None and (claim := await self._kube.get(Kind.CLAIM, *place)) is not None:
+                self._claims[place] = claim
+        return self._claims.get(place)
 
     async def _look(self, kind: Kind, namespace: str, name: str, *, due: bool) -> dict[str, Any] | None:
         known = self._cache.child(kind, namespace, name)
@@ -130,8 +151,10 @@ class Observer:
 def _current_job(jobs: list[dict[str, Any]], wanted: Desired) -> dict[str, Any] | None:
     """The Job that is asked for, or another one that has found the same model good."""
     for job in jobs:
-        if job["metadata"]["name"] == wanted.model_job["metadata"]["name"]:
+        if job["metadata"]["name"] == wanted.job_name:
             return job
+    if wanted.model_hash is None:
+        return None
     same = [job for job in jobs if (job["metadata"].get("annotations") or {}).get(MODEL_HASH) == wanted.model_hash]
     return next((job for job in same if _is_complete(job)), None)
 

@@ -5,8 +5,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from reranker_operator.api import KIND, RerankerService
+from reranker_operator.contract import REFUSED_EXIT_CODE
 from reranker_operator.desired import Desired, ModelReport
-from reranker_operator.desired.metadata import MODEL_HASH
+from reranker_operator.desired.metadata import CREDENTIALS, MODEL_HASH
+from reranker_operator.desired.report import last_words
 from reranker_operator.desired.revision import revision
 from reranker_operator.reconcile.observe import Observed
 from reranker_operator.reconcile.rollout import Recalled, template_of
@@ -47,6 +49,8 @@ class Plan:
 
 def judge(wanted: Desired, observed: Observed) -> ModelVerdict:
     """What the model Job found, or what the Deployment proves: its template changes only after a verdict."""
+    if wanted.model_job is None:
+        return ModelVerdict(verified=True)  # nothing to wait for
     report = _report(observed)
     proven = _annotation(observed.deployment, MODEL_HASH) == wanted.model_hash
     finished = _finished(observed.job)
@@ -76,20 +80,21 @@ def plan(
     for live, made in pairs:
         if live is not None and made is not None and (stranger := _stranger(service, live)):
             return stranger
-    apply = [made for made in (wanted.service_account, wanted.service) if made is not None]
+    needed = [each.document for each in wanted.optional if each.holds_data]
+    apply = [made for made in (wanted.service_account, wanted.service, *needed) if made is not None]
     unserved = {each.kind for each in observed.unserved}
     delete: list[dict[str, Any]] = [
         live
         for each in wanted.optional
         if each.document is None
         and (live := observed.optional.get((each.kind, each.name))) is not None
-        and _is_ours(service, live)
+        and (_is_spare(service, observed, live) if each.holds_data else _is_ours(service, live))
     ]
     if wanted.service_account is None:
         delete += _spare_account(service, observed)
-    if verdict.undecided_since and (now - verdict.undecided_since).total_seconds() > RECHECK_SECONDS and observed.job:
+    if _is_worth_another_try(wanted, observed, verdict, now) and observed.job is not None:
         delete.append(observed.job)  # its deletion is an event, and the next round makes it anew
-    elif (not observed.missing or observed.job is not None) and not _settled_elsewhere(wanted, observed):
+    elif wanted.model_job is not None and _may_verify(wanted, observed):
         apply.append(wanted.model_job)
     record = None
     # A template that runs already is kept in repair whatever has gone missing since.
@@ -99,13 +104,24 @@ def plan(
         apply.append(wanted.deployment)
         delete += [*observed.other_jobs, *_spare_revisions(wanted, observed, recalled)]
     # Last: whatever is wrong with one of them, the pods go on.
-    apply += [each.document for each in wanted.optional if each.document is not None and each.kind not in unserved]
+    last = [each for each in wanted.optional if not each.holds_data and each.kind not in unserved]
+    apply += [each.document for each in last if each.document is not None]
     return Plan(apply=apply, delete=delete, record=record, generate=wanted.generated_keys)
 
 
-def _settled_elsewhere(wanted: Desired, observed: Observed) -> bool:
-    """Whether a Job of another shape (placement, or an earlier operator's) has found the same model good."""
-    return observed.job is not None and observed.job["metadata"]["name"] != wanted.model_job["metadata"]["name"]
+def _is_worth_another_try(wanted: Desired, observed: Observed, verdict: ModelVerdict, now: datetime.datetime) -> bool:
+    """Whether a failed Job is made anew: it broke a while ago without a verdict, or what it downloads with changed."""
+    if verdict.undecided_since is not None and (now - verdict.undecided_since).total_seconds() > RECHECK_SECONDS:
+        return True
+    changed = _annotation(observed.job, CREDENTIALS) != _annotation(wanted.model_job, CREDENTIALS)
+    return verdict.refused and changed and not observed.missing
+
+
+def _may_verify(wanted: Desired, observed: Observed) -> bool:
+    """Whether the model Job is to be there: what it needs is, and none of another shape has found the model good."""
+    if observed.job is None:
+        return not observed.missing
+    return str(observed.job["metadata"]["name"]) == wanted.job_name
 
 
 def _spare_revisions(wanted: Desired, observed: Observed, recalled: Recalled) -> list[dict[str, Any]]:
@@ -122,12 +138,24 @@ def template_hash(deployment: dict[str, Any] | None) -> str | None:
 
 def _report(observed: Observed) -> ModelReport | None:
     for pod in observed.job_pods:
-        for status in pod.get("status", {}).get("containerStatuses", ()):
-            for state in ("state", "lastState"):
-                message = status.get(state, {}).get("terminated", {}).get("message")
-                if (report := ModelReport.parse(message)) is not None:
+        for containers in ("containerStatuses", "initContainerStatuses"):
+            for ended in _ended(pod, containers):
+                # Of a download only a refusal is a verdict: one that went well, or is worth another try, is none.
+                decided = ended.get("exitCode") == REFUSED_EXIT_CODE or containers == "containerStatuses"
+                if decided and (report := ModelReport.parse(ended.get("message"))) is not None:
                     return report
     return None
+
+
+def _ended(pod: dict[str, Any], containers: str) -> list[dict[str, Any]]:
+    """How the containers of a pod ended, those that did."""
+    statuses = pod.get("status", {}).get(containers, ())
+    return [
+        ended
+        for each in statuses
+        for state in ("state", "lastState")
+        if (ended := each.get(state, {}).get("terminated"))
+    ]
 
 
 def _finished(job: dict[str, Any] | None) -> str | None:
@@ -151,19 +179,30 @@ def _spare_account(service: RerankerService, observed: Observed) -> list[dict[st
     return [account] if account["metadata"]["name"] not in used else []
 
 
+def _is_spare(service: RerankerService, observed: Observed, claim: dict[str, Any]) -> bool:
+    """Whether the claim goes with the service and nothing uses it any more: pods of an earlier template may."""
+    if not any(owner["uid"] == service.uid for owner in claim["metadata"].get("ownerReferences", ())):
+        return False
+    template = [observed.deployment["spec"]["template"]] if observed.deployment is not None else []
+    volumes = [each for pod in (*template, *observed.pods) for each in pod["spec"].get("volumes", ())]
+    used = {each["persistentVolumeClaim"]["claimName"] for each in volumes if "persistentVolumeClaim" in each}
+    return claim["metadata"]["name"] not in used
+
+
 def _account(pod: dict[str, Any]) -> str:
     return str(pod["spec"].get("serviceAccountName", "default"))
 
 
 def _failure(observed: Observed) -> str:
     said = [
-        terminated["message"].strip().splitlines()[-1]
+        words
         for pod in observed.job_pods
-        for status in pod.get("status", {}).get("containerStatuses", ())
-        if (terminated := status.get("state", {}).get("terminated", {})).get("message", "").strip()
+        for containers in ("containerStatuses", "initContainerStatuses")
+        for ended in _ended(pod, containers)
+        if ended.get("exitCode") != 0 and (words := last_words(ended.get("message")))
     ]
     if said:
-        return str(said[0])
+        return said[0]
     conditions = (observed.job or {}).get("status", {}).get("conditions") or ()
     return next((str(c.get("message", "")) for c in conditions if c["type"] == "Failed"), "")
 

@@ -22,6 +22,7 @@ import aiohttp
 from reranker_operator import contract
 from reranker_operator.api import Reason
 from reranker_operator.api.conditions import Status
+from reranker_operator.api.runtime import Runtime
 from reranker_operator.kube import Kind, Kube, KubeError
 
 BEAT_SECONDS: Final = 300.0
@@ -302,4 +303,5 @@ def target_of(service: Any, front: dict[str, Any] | None, template: str, secrets
         keys_secret=secrets.get("api-keys"),
         tls_secret=secrets.get("tls"),
         passages=PASSAGES[: service.spec.server.max_passages],
+        tells_revision=service.spec.runtime is Runtime.BUNDLED,
     )

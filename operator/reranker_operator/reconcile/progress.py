@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from reranker_operator.api import Reason
-from reranker_operator.contract import CHECK_CONTAINER
+from reranker_operator.contract import CHECK_CONTAINER, FETCH_CONTAINER
+from reranker_operator.desired.report import last_words
 
 _PULL = {"ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull", "RegistryUnavailable"}
 _FROM_OUTSIDE = {137, 143}
@@ -38,6 +39,7 @@ def cause_of(pods: list[dict[str, Any]], refused: str | None) -> Cause | None:
         Reason.IMAGE_PULL,
         Reason.CONTAINER_CONFIG,
         Reason.UNSCHEDULABLE,
+        Reason.DOWNLOADING,
         Reason.WARMING_UP,
         Reason.STARTING,
     )
@@ -64,10 +66,16 @@ def _of_pod(pod: dict[str, Any]) -> Iterator[Cause]:
         if (cause := _of_container(name, container)) is not None:
             yield cause
             return
-    if any(container.get("state", {}).get("running") for container in status.get("containerStatuses", ())):
+    if any(_runs(each) and each["name"] == FETCH_CONTAINER for each in status.get("initContainerStatuses", ())):
+        yield Cause(Reason.DOWNLOADING, f"{name} downloads the model")
+    elif any(map(_runs, status.get("containerStatuses", ()))):
         yield Cause(Reason.WARMING_UP, f"{name} runs and has not scored its warm-up ranking yet")
     else:
         yield Cause(Reason.STARTING, f"{name} is being started")
+
+
+def _runs(container: dict[str, Any]) -> bool:
+    return bool(container.get("state", {}).get("running"))
 
 
 def _of_container(pod: str, status: dict[str, Any]) -> Cause | None:
@@ -80,8 +88,8 @@ def _of_container(pod: str, status: dict[str, Any]) -> Cause | None:
     if waiting.get("reason") in _CONFIG:
         return Cause(Reason.CONTAINER_CONFIG, f"{where}: {waiting.get('message') or waiting['reason']}")
     if ended and ended.get("exitCode", 0) != 0:
-        lines = (ended.get("message") or "").strip().splitlines()
-        said = f": {lines[-1]}" if lines else ""
+        words = last_words(ended.get("message"))
+        said = f": {words}" if words else ""
         how = ended.get("reason") or "Error"
         tries = f"{how}, {status.get('restartCount', 0)} restarts"
         if status["name"] == CHECK_CONTAINER:

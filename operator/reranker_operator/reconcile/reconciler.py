@@ -152,6 +152,7 @@ class Reconciler:
         return recall(
             service,
             inputs,
+            references.credentials,
             self._cache.children(Kind.CONTROLLER_REVISION, key),
             deployment,
             self._cache.children(Kind.POD, key),

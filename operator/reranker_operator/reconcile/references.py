@@ -4,6 +4,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from reranker_operator.api import RerankerService
+from reranker_operator.api.cache import Cache as ModelCache
+from reranker_operator.api.runtime import Runtime
+from reranker_operator.api.source import HuggingFaceSource, PersistentVolumeClaimSource
+from reranker_operator.api.spec import Spec
 from reranker_operator.desired.metadata import digest
 from reranker_operator.kube import Kind
 from reranker_operator.kube.reflector import Knowledge
@@ -22,6 +26,8 @@ class Reference:
     optional: bool = False
     read: bool = False
     """Whether the ranking container reads it at its start, and never again."""
+    fetched_with: bool = False
+    """Whether the model is downloaded with it."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +53,8 @@ class References:
     unchecked: list[str]
     inputs: str | None
     """Stands for all that the ranking container reads at its start; None where that is nothing."""
+    credentials: str | None
+    """Stands for what the model is downloaded with."""
 
 
 _KINDS = {
@@ -57,17 +65,18 @@ _KINDS = {
     "PriorityClass": Kind.PRIORITY_CLASS,
     "RuntimeClass": Kind.RUNTIME_CLASS,
     "IngressClass": Kind.INGRESS_CLASS,
+    "StorageClass": Kind.STORAGE_CLASS,
 }
-_CLUSTER_WIDE = ("PriorityClass", "RuntimeClass", "IngressClass")
+_CLUSTER_WIDE = ("PriorityClass", "RuntimeClass", "IngressClass", "StorageClass")
 
 
 def references(service: RerankerService) -> list[Reference]:
     """Every name in the spec that must lead somewhere."""
     spec = service.spec
     found: list[Reference] = []
-    claim = spec.model.source.persistent_volume_claim
-    if claim is not None:
-        found.append(Reference("PersistentVolumeClaim", claim.claim_name, "spec.model.source.persistentVolumeClaim"))
+    found += _of_source(spec) if spec.runtime is Runtime.BUNDLED else _of_nim(spec)
+    if spec.proxy is not None and (ca := spec.proxy.ca_config_map) is not None:
+        found.append(Reference("ConfigMap", ca.name, "spec.proxy.caConfigMap", ca.key))
     found += [Reference("Secret", each.name, "spec.image.pullSecrets") for each in spec.image.pull_secrets]
     for variable in spec.server.env:
         found += _of_variable(variable)
@@ -83,6 +92,36 @@ def references(service: RerankerService) -> list[Reference]:
         if name is not None:
             found.append(Reference(kind, name, field))
     return sorted(set(found), key=lambda each: (each.field, each.kind, each.name, each.key or ""))
+
+
+def _of_source(spec: Spec) -> list[Reference]:
+    source, found = spec.source.chosen, []
+    if isinstance(source, PersistentVolumeClaimSource):
+        found.append(Reference("PersistentVolumeClaim", source.claim_name, "spec.model.source.persistentVolumeClaim"))
+    if isinstance(source, HuggingFaceSource):
+        field = "spec.model.source.huggingFace"
+        if (token := source.token_secret) is not None:
+            found.append(Reference("Secret", token.name, f"{field}.tokenSecret", token.key, fetched_with=True))
+        found += _of_cache(source.cache, f"{field}.cache")
+    return found
+
+
+def _of_nim(spec: Spec) -> list[Reference]:
+    found: list[Reference] = []
+    if spec.nim is not None and (key := spec.nim.api_key_secret) is not None:
+        found.append(Reference("Secret", key.name, "spec.nim.apiKeySecret", key.key))
+    if spec.nim is not None and spec.nim.cache is not None:
+        found += _of_cache(spec.nim.cache, "spec.nim.cache")
+    return found
+
+
+def _of_cache(cache: ModelCache, field: str) -> list[Reference]:
+    found = []
+    if cache.existing_claim is not None:
+        found.append(Reference("PersistentVolumeClaim", cache.existing_claim, f"{field}.existingClaim"))
+    if cache.storage_class_name is not None:
+        found.append(Reference("StorageClass", cache.storage_class_name, f"{field}.storageClassName"))
+    return found
 
 
 def _of_access(service: RerankerService) -> list[Reference]:
@@ -120,15 +159,17 @@ async def resolve(cache: Cache, contents: Contents, service: RerankerService) ->
             missing.append(Missing(Reference(reference.kind, reference.name, reference.field), service.namespace))
         elif reference.key is not None and reference.key not in entries:
             missing.append(Missing(reference, service.namespace))
-    read = [
-        [each.field, each.kind, each.name, each.key, _digests(found[each.kind, each.name], each.key)]
+    contents_of = {
+        each: [each.field, each.kind, each.name, each.key, _digests(found[each.kind, each.name], each.key)]
         for each in named
-        if each.read
-    ]
+    }
+    read = [said for each, said in contents_of.items() if each.read]
+    fetched_with = [said for each, said in contents_of.items() if each.fetched_with]
     return References(
         missing=list(dict.fromkeys(missing)),
         unchecked=list(dict.fromkeys(unchecked)),
         inputs=digest(read) if read else None,
+        credentials=digest(fetched_with) if fetched_with else None,
     )
 
 

@@ -26,13 +26,13 @@ def status_of(facts: Facts, made: list[Condition], previous: dict[str, Any]) -> 
     service, deployment = facts.service, facts.deployment or {}
     counts = deployment.get("status", {})
     report = facts.verdict.report
-    model: dict[str, Any] = {"name": service.spec.model.served_name}
+    model: dict[str, Any] = {"name": service.spec.served_name}
     if report is not None and report.ok:
         known = report.to_json()
         model |= {
             key: known[key] for key in ("digest", "architecture", "parameters", "dtype", "maxTokens") if key in known
         }
-    elif facts.verdict.verified:
+    elif facts.verdict.verified and facts.wanted.model_job is not None:
         # The Job that said so may be gone, or be running again; what it found still holds for what is served.
         model = {**(previous.get("model") or {}), **model}
     return {

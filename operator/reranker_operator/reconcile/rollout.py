@@ -56,12 +56,14 @@ class Recalled:
 def recall(
     service: RerankerService,
     inputs: str | None,
+    credentials: str | None,
     revisions: list[Json],
     deployment: Json | None,
     pods: list[Json],
     now: datetime.datetime,
 ) -> Recalled:
-    """What holds for `service`; `pods` are its ranking pods, `inputs` stands for what their container reads."""
+    """What holds for `service`; `pods` are its ranking pods, `inputs` stands for what their container reads at its
+    start, `credentials` for what the model is downloaded with."""
     made_of = spec_hash(service, inputs)
     recorded = next((each for each in revisions if _note(each, SPEC_HASH) == made_of), None)
     template = template_of(recorded) if recorded is not None else None
@@ -72,7 +74,7 @@ def recall(
     if recorded is not None and proven is not None and failed_spec(deployment) == made_of:
         fallback = template_of(proven) if service.spec.rollout.on_failure is OnFailure.ROLLBACK else None
     make_room, switch_in = _make_room(service, hashed, deployment, pods, now)
-    given = Given(inputs=inputs, recorded=template, fallback=fallback, make_room=make_room)
+    given = Given(inputs=inputs, credentials=credentials, recorded=template, fallback=fallback, make_room=make_room)
     makes_room_now = make_room and deployment is not None and _note(deployment, REPLACED) != hashed
     return Recalled(given, made_of, recorded, proven, revisions, switch_in, makes_room_now)
 

@@ -1,0 +1,175 @@
+"""Where a model can come from beside a volume, and NVIDIA's image in the runtime's place.
+
+NVIDIA's own image cannot be had here. The bundled runtime keeps the same contract, so it stands in for it: started by
+its image's entrypoint, with nothing set for it but what NVIDIA documents.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from localkube.cluster import MODEL_PATH, Cluster, small_model
+from localkube.images import Image
+from rerankers import Rerankers
+
+MODEL_IMAGE = "registry.example/models/minilm:1"
+NIM_REPOSITORY, NIM_TAG = "registry.example/nim/minilm", "1.8.0"
+NIM: dict[str, Any] = {
+    "model": None,  # the image's own
+    "runtime": "NIM",
+    "image": {"repository": NIM_REPOSITORY, "tag": NIM_TAG},
+}
+
+
+@pytest.fixture
+def model_image(cluster: Cluster) -> Iterator[None]:
+    """The small model as an image of its own, below a folder."""
+    cluster.add_image(Image(MODEL_IMAGE, files={"/models/minilm": str(small_model())}))
+    yield
+    cluster.remove_image(MODEL_IMAGE)
+
+
+@pytest.fixture
+def nim_image(cluster: Cluster) -> Iterator[None]:
+    """What stands in for NVIDIA's image."""
+    serve = ["reranker-runtime", "serve"]
+    image = Image(
+        f"{NIM_REPOSITORY}:{NIM_TAG}",
+        entrypoint=serve,
+        files={MODEL_PATH: str(small_model())},
+        env={"NIM_MODEL_PATH": MODEL_PATH},
+    )
+    cluster.add_image(image)
+    yield
+    cluster.remove_image(image.reference)
+
+
+def source(**given: Any) -> dict[str, Any]:
+    return {"model": {"source": given}}
+
+
+def claim(rerankers: Rerankers, name: str) -> dict[str, Any] | None:
+    return rerankers.cluster.get("v1", "PersistentVolumeClaim", f"{name}-model-cache", rerankers.namespace)
+
+
+def wait_claim_gone(rerankers: Rerankers, name: str) -> None:
+    place = ("v1", "PersistentVolumeClaim", f"{name}-model-cache")
+    rerankers.cluster.wait_gone(*place, namespace=rerankers.namespace)
+
+
+@pytest.mark.usefixtures("model_image")
+def test_a_model_in_an_image_of_its_own_is_ranked_with(rerankers: Rerankers) -> None:
+    rerankers.apply("docs", **source(image={"reference": MODEL_IMAGE, "path": "models/minilm"}))
+    status = rerankers.wait_ready("docs")
+    assert status["model"]["name"] == "minilm"
+    assert status["model"]["digest"] == rerankers.small_model_digest()
+    ranked = rerankers.rank("docs", "which way should i go?", ["a stew", "two roads diverged"], model="minilm")
+    assert ranked["rankings"][0]["index"] == 1
+
+
+def test_a_model_image_that_cannot_be_pulled_is_known_before_a_pod_ranks(rerankers: Rerankers) -> None:
+    rerankers.apply("docs")
+    rerankers.wait_ready("docs")
+    made = rerankers.apply("docs", **source(image={"reference": "registry.example/models/none:1"}))
+    generation = made["metadata"]["generation"]
+    pulling = rerankers.wait_condition("docs", "Progressing", "True", "ImagePull", generation=generation)
+    assert "registry.example/models/none:1" in pulling["message"]
+    assert rerankers.rank("docs", "which way?", ["two roads"])["rankings"]  # the old pod serves
+
+
+@pytest.mark.usefixtures("nim_image")
+def test_nvidias_image_takes_the_runtimes_place(rerankers: Rerankers) -> None:
+    rerankers.apply("docs", **NIM, nim={"apiKeySecret": {"name": "ngc"}})
+    missing = rerankers.wait_condition("docs", "ReferencesResolved", "False", "NotFound")
+    assert "Secret ngc does not exist" in missing["message"]
+    assert "named by spec.nim.apiKeySecret" in missing["message"]
+    metadata = {"name": "ngc", "namespace": rerankers.namespace}
+    secret = {"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "stringData": {"NGC_API_KEY": "nvapi-none"}}
+    rerankers.cluster.apply(secret)
+
+    status = rerankers.wait_ready("docs")
+    assert status["model"] == {"name": "minilm"}
+    assert rerankers.condition("docs", "ModelVerified")["reason"] == "NotApplicable"
+    # Whose answer carries no revision: any right one counts.
+    rerankers.wait_condition("docs", "RankingVerified", "True", "Ranked")
+    assert rerankers.jobs("docs") == []
+    ranked = rerankers.rank("docs", "which way should i go?", ["a stew", "two roads diverged"])
+    assert ranked["rankings"][0]["index"] == 1
+
+
+@pytest.mark.usefixtures("nim_image")
+def test_from_the_bundled_runtime_to_nvidias_image_and_back(rerankers: Rerankers) -> None:
+    rerankers.apply("docs")
+    assert "digest" in rerankers.wait_ready("docs")["model"]
+    made = rerankers.apply("docs", **NIM)
+    status = rerankers.wait_ready("docs", generation=made["metadata"]["generation"])
+    assert status["model"] == {"name": "minilm"}
+    assert rerankers.jobs("docs") == []
+    made = rerankers.apply("docs")
+    status = rerankers.wait_ready("docs", generation=made["metadata"]["generation"])
+    assert rerankers.condition("docs", "ModelVerified")["status"] == "True"
+    assert "digest" in status["model"]
+
+
+@pytest.mark.usefixtures("nim_image")
+def test_a_cache_outlives_its_service_and_is_found_again(rerankers: Rerankers) -> None:
+    cached = {**NIM, "nim": {"cache": {"size": "1Gi"}}}
+    rerankers.apply("docs", **cached)
+    rerankers.wait_ready("docs")
+    first = claim(rerankers, "docs")
+    assert first is not None
+    rerankers.delete("docs")
+    rerankers.cluster.wait_gone("apps/v1", "Deployment", "docs", namespace=rerankers.namespace)
+    rerankers.apply("docs", **cached)
+    rerankers.wait_ready("docs")
+    again = claim(rerankers, "docs")
+    assert again is not None
+    assert again["metadata"]["uid"] == first["metadata"]["uid"]
+
+
+@pytest.mark.usefixtures("nim_image")
+def test_a_cache_that_is_to_go_goes_when_no_pod_uses_it(rerankers: Rerankers) -> None:
+    rerankers.apply("docs", **NIM, nim={"cache": {"size": "1Gi", "reclaim": "Delete"}})
+    rerankers.apply("other", **NIM, nim={"cache": {"size": "1Gi", "reclaim": "Delete"}})
+    for name in ("docs", "other"):
+        rerankers.wait_ready(name)
+        assert claim(rerankers, name) is not None
+    made = rerankers.apply("docs", **NIM)
+    wait_claim_gone(rerankers, "docs")
+    rerankers.wait_ready("docs", generation=made["metadata"]["generation"])
+    rerankers.delete("other")
+    wait_claim_gone(rerankers, "other")
+
+
+@pytest.mark.usefixtures("nim_image")
+def test_what_a_claim_cannot_become_is_said_in_the_servers_words(rerankers: Rerankers) -> None:
+    rerankers.apply("docs", **NIM, nim={"cache": {"size": "1Gi"}})
+    rerankers.wait_ready("docs")
+    rerankers.apply("docs", **NIM, nim={"cache": {"size": "1Gi", "accessModes": ["ReadWriteMany"]}})
+    refused = rerankers.wait_condition("docs", "Accepted", "False", "ChildRefused", generation=2)
+    assert "docs-model-cache" in refused["message"]
+    assert "immutable" in refused["message"]
+    assert rerankers.rank("docs", "which way?", ["two roads"])["rankings"]  # the pod serves on
+    made = rerankers.apply("docs", **NIM, nim={"cache": {"size": "1Gi"}})
+    rerankers.wait_ready("docs", generation=made["metadata"]["generation"])
+
+
+def test_what_a_download_needs_is_looked_up_before_it_begins(rerankers: Rerankers) -> None:
+    hub = {
+        "repository": "cross-encoder/ms-marco-MiniLM-L6-v2",
+        "revision": "c5ee24cb16019beea0893ab7796b1df96625c6b8",
+        "tokenSecret": {"name": "hub"},
+        "cache": {"size": "1Gi", "storageClassName": "fast"},
+    }
+    rerankers.apply("docs", **source(huggingFace=hub), proxy={"caConfigMap": {"name": "company-ca"}})
+    missing = rerankers.wait_condition("docs", "ReferencesResolved", "False", "NotFound")
+    for said in (
+        "Secret hub does not exist",
+        "StorageClass fast does not exist (named by spec.model.source.huggingFace.cache.storageClassName)",
+        "ConfigMap company-ca does not exist",
+    ):
+        assert said in missing["message"]
+    assert rerankers.jobs("docs") == []

@@ -1,0 +1,146 @@
+"""What the model Job's containers say becomes a verdict, a reason to try again, or words for the status."""
+
+from __future__ import annotations
+
+import datetime
+import json
+from typing import Any
+
+import pytest
+
+from reranker_operator.api import Reason, RerankerService
+from reranker_operator.desired import Defaults, Desired, desired
+from reranker_operator.reconcile.observe import Observed
+from reranker_operator.reconcile.plan import judge, plan
+from reranker_operator.reconcile.progress import cause_of
+from reranker_operator.reconcile.rollout import Recalled, recall
+
+NOW = datetime.datetime(2026, 11, 22, 12, 0, tzinfo=datetime.UTC)
+REFUSED = {"ok": False, "reason": "TokenRefused", "message": "the token in HF_TOKEN may not read a/b"}
+CUT_OFF = {"ok": False, "reason": "HubUnreachable", "message": "the hub cannot be reached"}
+DOWNLOADED = {"ok": True, "files": 8}
+VERIFIED = {"ok": True, "digest": "sha256:0", "architecture": "BertForSequenceClassification"}
+
+
+def service(cache: dict[str, Any] | None, **spec: Any) -> RerankerService:
+    hub = {"repository": "a/b", "revision": "0" * 40, "cache": cache}
+    source = {"huggingFace": hub} if cache else {"inImage": {"path": "/models/a"}}
+    metadata = {"name": "docs", "namespace": "search", "uid": "7"}
+    document = {"apiVersion": "reranking.dev/v1alpha1", "kind": "RerankerService", "metadata": metadata}
+    return RerankerService.parse({**document, "spec": spec or {"model": {"source": source}}})
+
+
+ASKED = service({"size": "1Gi"})
+WANTED = desired(ASKED, Defaults())
+
+
+def ended(name: str, code: int, report: dict[str, Any] | None) -> dict[str, Any]:
+    terminated = {"exitCode": code, "message": json.dumps(report) if report else ""}
+    return {"name": name, "state": {"terminated": terminated}}
+
+
+def job_pod(fetch: dict[str, Any], verify: dict[str, Any] | None = None) -> dict[str, Any]:
+    statuses = {"initContainerStatuses": [fetch], "containerStatuses": [verify] if verify else []}
+    return {"metadata": {"name": "job-pod", "creationTimestamp": "2026-11-22T11:00:00Z"}, "status": statuses}
+
+
+def observed(finished: str | None = None, pod: dict[str, Any] | None = None, **more: Any) -> Observed:
+    stamp = "2026-11-22T11:59:00Z"
+    conditions = [{"type": finished, "status": "True", "lastTransitionTime": stamp}] if finished else []
+    job = {"metadata": {"name": WANTED.job_name, "namespace": "search"}, "status": {"conditions": conditions}}
+    seen: dict[str, Any] = {
+        "service_account": None,
+        "service": None,
+        "deployment": None,
+        "job": job,
+        "other_jobs": [],
+        "pods": [],
+        "job_pods": [pod] if pod else [],
+        "refused_job_pods": None,
+        "optional": {},
+        "unserved": [],
+        "claim": None,
+        "revisions": [],
+        "missing": [],
+    }
+    return Observed(**{**seen, **more})
+
+
+def nothing_recalled(asked: RerankerService) -> Recalled:
+    return recall(asked, None, None, [], None, [], NOW)
+
+
+def test_a_model_that_was_downloaded_and_verified_is_what_verify_says() -> None:
+    pod = job_pod(ended("fetch", 0, DOWNLOADED), ended("verify", 0, VERIFIED))
+    verdict = judge(WANTED, observed("Complete", pod))
+    assert verdict.verified
+    assert verdict.report is not None
+    assert verdict.report.digest == "sha256:0"
+
+
+def test_a_download_that_is_refused_is_final() -> None:
+    verdict = judge(WANTED, observed("Failed", job_pod(ended("fetch", 2, REFUSED))))
+    assert (verdict.refused, verdict.undecided_since) == (True, None)
+    assert verdict.report is not None
+    assert verdict.report.message == REFUSED["message"]
+
+
+@pytest.mark.parametrize(
+    ("pod", "words"),
+    [
+        pytest.param(job_pod(ended("fetch", 1, CUT_OFF)), "the hub cannot be reached", id="network"),
+        pytest.param(job_pod(ended("fetch", 0, DOWNLOADED), ended("verify", 137, None)), "", id="killed-in-verify"),
+    ],
+)
+def test_what_another_try_may_cure_is_tried_again_with_its_words(pod: dict[str, Any], words: str) -> None:
+    verdict = judge(WANTED, observed("Failed", pod))
+    assert verdict.report is None
+    assert verdict.undecided_since is not None
+    assert verdict.words == words
+
+
+def test_a_running_download_is_said() -> None:
+    pod = job_pod({"name": "fetch", "state": {"running": {"startedAt": "2026-11-22T11:00:00Z"}}})
+    cause = cause_of([pod], None)
+    assert cause is not None
+    assert (cause.reason, cause.message) == (Reason.DOWNLOADING, "pod job-pod downloads the model")
+    failed = cause_of([job_pod(ended("fetch", 1, CUT_OFF))], None)
+    assert failed is not None
+    assert failed.message.endswith("restarts): the hub cannot be reached")
+
+
+def test_nvidias_image_is_not_held_back_by_a_verdict() -> None:
+    asked = service(None, runtime="NIM", image={"repository": "registry.example/nim"})
+    wanted = desired(asked, Defaults())
+    seen = observed(job=None)
+    verdict = judge(wanted, seen)
+    kinds = [each["kind"] for each in plan(asked, wanted, seen, verdict, nothing_recalled(asked), NOW).apply]
+    assert kinds == ["ServiceAccount", "Service", "Deployment"]
+
+
+def claim(owner: str | None) -> dict[str, Any]:
+    labels = {"app.kubernetes.io/managed-by": "reranker-operator", "app.kubernetes.io/instance": "docs"}
+    owners = [{"kind": "RerankerService", "name": "docs", "uid": owner, "controller": True}] if owner else []
+    metadata = {"name": "docs-model-cache", "namespace": "search", "uid": "c", "labels": labels}
+    return {"kind": "PersistentVolumeClaim", "metadata": {**metadata, "ownerReferences": owners}}
+
+
+def using(name: str) -> dict[str, Any]:
+    return {"spec": {"volumes": [{"name": "model", "persistentVolumeClaim": {"claimName": name}}, {"name": "tmp"}]}}
+
+
+def deleted(wanted: Desired, asked: RerankerService, live: dict[str, Any], pods: list[dict[str, Any]]) -> bool:
+    template = {"spec": {"volumes": []}, "metadata": {}}
+    deployment = {"metadata": {"ownerReferences": [{"uid": "7"}]}, "spec": {"template": template}}
+    place = {("PersistentVolumeClaim", "docs-model-cache"): live}
+    seen = observed(optional=place, pods=pods, deployment=deployment)
+    return live in plan(asked, wanted, seen, judge(wanted, seen), nothing_recalled(asked), NOW).delete
+
+
+def test_a_cache_that_is_no_longer_asked_for_goes_only_if_it_was_to_go_and_nothing_uses_it() -> None:
+    elsewhere = service(None)
+    wanted = desired(elsewhere, Defaults())
+    assert deleted(wanted, elsewhere, claim(owner="7"), pods=[])
+    assert not deleted(wanted, elsewhere, claim(owner="7"), pods=[using("docs-model-cache")])
+    assert not deleted(wanted, elsewhere, claim(owner=None), pods=[])
+    assert not deleted(WANTED, ASKED, claim(owner="7"), pods=[])
