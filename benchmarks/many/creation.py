@@ -33,7 +33,7 @@ class Run:
     since_first: float
     """From the first child on; `seconds` count from the loader's first request, or the operator's leadership."""
     cpu: dict[str, float]
-    """Seconds of processor time, by process; `client` is the loader or the operator."""
+    """Seconds of processor time, by process; `client` is the loader, or the operator from its leadership on."""
     writes: Counter[tuple[str, str]] = field(default_factory=Counter)
     calls: int = 0
     """The operator's, until the last child; the loader makes 5 a resource."""
@@ -58,6 +58,11 @@ class Creation:
     @property
     def loader_rate(self) -> float:
         return statistics.mean(map(self.rate, self.loader))
+
+    @property
+    def cost(self) -> float:
+        """Processor time of the operator's run, control plane included, in units of the loader's."""
+        return sum(self.operator.cpu.values()) / statistics.mean(sum(run.cpu.values()) for run in self.loader)
 
     @property
     def ratio(self) -> float:
@@ -128,12 +133,12 @@ async def operated(bench: Bench, namespace: str, operator: Operator) -> Run:
     """The operator's run: it starts after all services exist, and stays."""
     await prepare(bench, namespace)
     children, statuses = Arrivals(bench.count * len(documents.CHILDREN)), Arrivals(bench.count)
-    leading: list[float] = []
+    leading: list[tuple[float, float]] = []
 
     def look(event: str, kind: str, item: Json) -> None:
         if kind == "Lease":
             if item["metadata"]["name"] == "reranker-operator" and item["spec"].get("holderIdentity"):
-                leading.append(time.monotonic())
+                leading.append((time.monotonic(), cpu_seconds(operator.pid)))
         elif kind == "RerankerService":
             if item.get("status", {}).get("observedGeneration"):
                 statuses.see(kind, item)
@@ -147,11 +152,11 @@ async def operated(bench: Bench, namespace: str, operator: Operator) -> Run:
             meter = Meter(bench.plane())
             await operator.start()
             await _complete(children, MOST_SECONDS)
-            cpu = {"client": cpu_seconds(operator.pid)} | meter.read()
+            begun, spent = leading[0]
+            cpu = {"client": cpu_seconds(operator.pid) - spent} | meter.read()
             said = await operator.said()
             await _complete(statuses, MOST_SECONDS)
             later = await operator.said()
-    begun = leading[0]
     run = Run(
         seconds=children.last - begun,
         since_first=children.last - children.first,

@@ -88,7 +88,8 @@ async def _one(
             seconds = await asyncio.wait_for(repaired, REPAIR_SECONDS)
         except TimeoutError:
             repairs.lost.append(f"{what}: {name}")
-            bench.say(f"{name}: {what}, and not repaired within {REPAIR_SECONDS:.0f} s")
+            said = await _accepted(bench, f"{documents.SERVICES.format(namespace)}/{service}")
+            bench.say(f"{name}: {what}, and not repaired within {REPAIR_SECONDS:.0f} s; Accepted says: {said}")
             return
     repairs.seconds.append(seconds)
     repairs.by_damage.setdefault(what, []).append(seconds)
@@ -103,6 +104,12 @@ async def _child(bench: Bench, collection: str, kind: str, service: str) -> Json
     )
     found: Json = listing["items"][0]
     return found
+
+
+async def _accepted(bench: Bench, path: str) -> str:
+    """What a service's status says of why its children are not as they should be."""
+    conditions = (await bench.api.get(path)).get("status", {}).get("conditions", ())
+    return next((each["message"] for each in conditions if each["type"] == "Accepted"), "nothing")
 
 
 def _content(kind: str, item: Json) -> Any:

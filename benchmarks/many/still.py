@@ -53,7 +53,7 @@ class Idle:
 
 async def settle(bench: Bench, namespace: str, operator: Operator) -> float:
     """Let every model Job end well, and wait until every Deployment is there; returns the seconds it took."""
-    bench.say("the operator starts again; a hollow kubelet ends the model Jobs' pods, and the Deployments come")
+    bench.say("the operator starts; a hollow kubelet ends the model Jobs' pods, and the Deployments come")
     begin = time.monotonic()
     verified: set[str] = set()
     done = asyncio.Event()

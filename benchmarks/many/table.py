@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 
-from kit.report import share, show
+from kit.report import ratio, share, show
 
 from many.creation import Creation, Run
 from many.repair import Repairs
@@ -57,7 +57,8 @@ def show_results(results: Results) -> None:
         notes.append(f"slowest repairs: {said}")
     if results.rotations:
         rows += _rotations(results.rotations)
-    show((f"{results.count} services", "target", "measured", ""), rows, notes)
+    if rows:
+        show((f"{results.count} services", "target", "measured", ""), rows, notes)
 
 
 def _creation(made: Creation) -> list[Row]:
@@ -66,6 +67,7 @@ def _creation(made: Creation) -> list[Row]:
         ("bare loader, before and after, resources/s", "", loader, ""),
         ("operator, from leading to the last child, resources/s", "", f"{made.rate(made.operator):.1f}", ""),
         ("operator / loader", f">= {LEAST_SHARE:.0%}", share(made.ratio), _verdict(made.ratio >= LEAST_SHARE)),
+        ("processor time of all processes, operator / loader", "", ratio(made.cost), ""),
         ("operator, until every status is written, s", "", f"{made.operator.reported:.1f}", ""),
     ]
 
