@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 UV_VERSION := $(shell sed -n 's/^uv==\([^ ]*\).*/\1/p' requirements/dev.txt)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup tools requirements generate format check test test-fast fuzz demo cluster-up cluster-down bench bench-operator clean
+.PHONY: help setup tools requirements generate format check test test-all test-fast fuzz demo cluster-up cluster-down bench bench-operator clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 22
@@ -67,13 +67,13 @@ UNTESTED := command -v "$${CHROMIUM:-chromium}" >/dev/null || \
 
 LOCALKUBE := PYTHONPATH=tests/cluster $(BIN)/python -m localkube
 
-# The control plane is built in the background while the fast tiers run; the cluster tests wait for it.
-test: setup ## every tier: unit, golden, runtime with its pages in a browser, cluster on a real control plane
-	@mkdir -p .cache
-	@$(LOCALKUBE) build >.cache/build.log 2>&1 & \
-	  $(BIN)/python -m pytest tests/unit tests/golden tests/runtime tests/cluster $(PYTEST_ARGS); status=$$?; wait; $(UNTESTED); exit $$status
+test: setup ## every tier, but for what is marked `long`: unit, golden, runtime and its pages, a real control plane
+	@$(BIN)/python scripts/run_tests.py -m "not long" $(PYTEST_ARGS); status=$$?; $(UNTESTED); exit $$status
 
-test-fast: setup ## the tiers that need no cluster, in about a minute
+test-all: setup ## every test there is, the long ones too: what CI runs
+	@$(BIN)/python scripts/run_tests.py $(PYTEST_ARGS); status=$$?; $(UNTESTED); exit $$status
+
+test-fast: setup ## the tiers that need no cluster
 	@$(BIN)/python -m pytest tests/unit tests/golden tests/runtime $(PYTEST_ARGS); status=$$?; $(UNTESTED); exit $$status
 
 MINUTES ?= 5

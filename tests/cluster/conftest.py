@@ -7,12 +7,17 @@ from pathlib import Path
 
 import pytest
 
+from faults import LEASE, Faulty, Scene
 from localkube.build import ControlPlaneUnavailableError, control_plane
 from localkube.cluster import Cluster
+from localkube.faultproxy import FaultProxy
+from localkube.keeper import Keeper
 from localkube.operator_process import OperatorProcess
 from rerankers import Rerankers
 
 NOT_RUN = pytest.StashKey[str]()
+SEED = int(os.environ.get("FAULTS_SEED", "1"))
+"""Of whatever the fault tests choose at random."""
 
 
 @pytest.fixture(scope="session")
@@ -64,6 +69,38 @@ def operator(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iter
 def rerankers(cluster: Cluster, operator: OperatorProcess, namespace: str) -> Rerankers:
     """The services of the test's own namespace, with an operator to see to them."""
     return Rerankers(cluster, namespace)
+
+
+@pytest.fixture(scope="module")
+def faulty(cluster: Cluster, operator: OperatorProcess, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Faulty]:
+    """An operator behind a proxy that fails on demand, in the place of the session's, which stands aside."""
+    operator.stop()
+    try:
+        with FaultProxy(cluster.control_plane, seed=SEED) as proxy:
+            state = tmp_path_factory.mktemp("faulty")
+            own = OperatorProcess(cluster, state, name="faulty", arguments=LEASE, through=proxy)
+            own.start()
+            with Keeper(own) as keeper:
+                yield Faulty(proxy, own, keeper)
+            own.stop()
+    finally:
+        operator.start()
+
+
+@pytest.fixture(scope="module")
+def stage(faulty: Faulty, cluster: Cluster) -> Iterator[Scene]:
+    """What is shared by a file's scenes: a pod takes seconds to start."""
+    name = f"faults-{uuid.uuid4().hex[:8]}"
+    cluster.create_namespace(name)
+    yield Scene(Rerankers(cluster, name), [faulty.operator], SEED)
+    cluster.delete("v1", "Namespace", name)
+
+
+@pytest.fixture
+def scene(stage: Scene) -> Scene:
+    """Services that all is well with, before the faults begin."""
+    stage.stand()
+    return stage
 
 
 @pytest.fixture(scope="session")

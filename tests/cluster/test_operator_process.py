@@ -97,6 +97,7 @@ def test_a_restart_with_nothing_to_do_changes_nothing(
     assert versions() == before
 
 
+@pytest.mark.long
 def test_killed_at_any_moment_of_a_change_it_finishes_after_a_restart(
     operator: OperatorProcess, rerankers: Rerankers
 ) -> None:

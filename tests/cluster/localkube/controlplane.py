@@ -1,6 +1,7 @@
 """Starts etcd, kube-apiserver, kube-controller-manager and kube-scheduler as processes on loopback addresses."""
 
 import secrets
+import socket
 import ssl
 import urllib.error
 import urllib.request
@@ -18,6 +19,7 @@ _HOST = "127.0.0.1"
 _ISSUER = "https://kubernetes.default.svc.cluster.local"
 _UNTHROTTLED = ("--kube-api-qps=500", "--kube-api-burst=1000")  # the defaults cost seconds at every start
 _START_SECONDS = 90.0
+_CLIENTS = ("kube-controller-manager", "kube-scheduler")
 _TRIES = 3  # a port found free may be taken by somebody else before it is listened on
 
 
@@ -41,6 +43,10 @@ class ControlPlane:
         self.admin = state / "admin.kubeconfig"
         self.children: list[Child] = []
         self.port = 0
+        self._commands: dict[str, list[str]] = {}
+        self._ports: dict[str, list[int]] = {}
+        self._reserved: list[socket.socket] = []
+        self._admin_token = ""
         self._certificates = state / "pki"
         self.authority = Authority(self._certificates)
         self._account_key = write_key(self._certificates / "service-accounts.key")
@@ -73,9 +79,36 @@ class ControlPlane:
         """The process of a name such as `kube-scheduler`."""
         return next(child for child in self.children if child.name == name)
 
+    def kill(self, name: str) -> None:
+        """SIGKILL a program, as when its machine loses its power; it stays away until `revive`."""
+        child = self.child(name)
+        child.kill()
+        child.process.wait()
+        # A client that calls on, from a port that the system chooses, would now and then be given this very one.
+        self._reserved = [_reserve(port) for port in self._ports.get(name, ())]
+
+    def revive(self, name: str) -> None:
+        """Start what was killed, on the same ports and data, and wait for the API server. Raises ProcessError.
+
+        So are the API server's clients where they have ended meanwhile: a real one's kubelet would have seen to it.
+        """
+        for reserved in self._reserved:
+            reserved.close()
+        for index, child in enumerate(self.children):
+            if not child.running and child.name in (name, *_CLIENTS):
+                self.children[index] = self._launch(child.name)
+                self._tell()
+        self._wait_ready()
+
+    def restart(self, name: str) -> None:
+        """`kill` and `revive`."""
+        self.kill(name)
+        self.revive(name)
+
     def _start(self, say: Say) -> None:
-        self.port = free_port()
-        etcd = f"http://{_HOST}:{free_port()}"
+        self.port, client, peer = (free_port() for _ in range(3))
+        self._ports = {"kube-apiserver": [self.port], "etcd": [client, peer]}
+        etcd = f"http://{_HOST}:{client}"
         tokens = {
             "admin": ("system:masters", secrets.token_hex(24)),
             "system:kube-controller-manager": ("", secrets.token_hex(24)),
@@ -90,9 +123,10 @@ class ControlPlane:
             for user, (_, token) in tokens.items()
         }
         say("starting etcd, kube-apiserver, kube-controller-manager and kube-scheduler")
-        self._run("etcd", *self._etcd_flags(etcd))
+        self._run("etcd", *self._etcd_flags(etcd, f"http://{_HOST}:{peer}"))
         self._run("kube-apiserver", *self._apiserver_flags(etcd, token_file))
-        self._wait_ready(tokens["admin"][1])
+        self._admin_token = tokens["admin"][1]
+        self._wait_ready()
         self._run(
             "kube-controller-manager",
             f"--kubeconfig={configs['system:kube-controller-manager']}",
@@ -115,14 +149,19 @@ class ControlPlane:
         )
 
     def _run(self, program: str, *flags: str) -> None:
+        self._commands[program] = [str(self.binary), program, *flags]
+        self.children.append(self._launch(program))
+        self._tell()
+
+    def _launch(self, program: str) -> Child:
         log = self.state / "logs" / f"{program}.log"
-        command = [str(self.binary), program, *flags]
-        self.children.append(Child(program, command, log, tethered=self.tethered))
+        return Child(program, self._commands[program], log, tethered=self.tethered)
+
+    def _tell(self) -> None:
         if self._started:
             self._started()
 
-    def _etcd_flags(self, client: str) -> list[str]:
-        peer = f"http://{_HOST}:{free_port()}"
+    def _etcd_flags(self, client: str, peer: str) -> list[str]:
         return [
             "--name=localkube",
             f"--data-dir={self.state / 'etcd'}",
@@ -160,9 +199,10 @@ class ControlPlane:
             "--profiling=false",
         ]
 
-    def _wait_ready(self, token: str) -> None:
+    def _wait_ready(self) -> None:
         context = ssl.create_default_context(cafile=str(self.authority.certificate))
-        request = urllib.request.Request(f"{self.url}/readyz", headers={"Authorization": f"Bearer {token}"})
+        headers = {"Authorization": f"Bearer {self._admin_token}"}
+        request = urllib.request.Request(f"{self.url}/readyz", headers=headers)
 
         def ready() -> bool:
             try:
@@ -173,3 +213,11 @@ class ControlPlane:
                 raise RuntimeError("; ".join(failing) or str(error)) from None
 
         wait_until("the API server to be ready", ready, timeout=_START_SECONDS, watch=self.children)
+
+
+def _reserve(port: int) -> socket.socket:
+    """Keep a port from being given to anybody, without listening on it: who calls is refused."""
+    reserved = socket.socket()
+    reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    reserved.bind((_HOST, port))
+    return reserved

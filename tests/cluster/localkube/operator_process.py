@@ -8,6 +8,7 @@ from typing import Any, Self
 
 from localkube.api import Json, write_kubeconfig
 from localkube.cluster import Cluster
+from localkube.faultproxy import FaultProxy
 from localkube.loopback import ask
 from localkube.processes import PACKAGE_ROOT, Child, ProcessError, free_port, wait_until
 from localkube.progress import Say, silent
@@ -22,7 +23,7 @@ _READY_SECONDS = 60.0
 
 
 class OperatorProcess:
-    """A running operator. `arguments` are added to `reranker-operator run`."""
+    """A running operator. `arguments` are added to `reranker-operator run`; `through` stands before the API server."""
 
     def __init__(
         self,
@@ -32,6 +33,7 @@ class OperatorProcess:
         arguments: Sequence[str] = (),
         env: Mapping[str, str] | None = None,
         name: str = "operator",
+        through: FaultProxy | None = None,
     ) -> None:
         self.cluster = cluster
         self.name = name
@@ -42,6 +44,8 @@ class OperatorProcess:
         self._arguments = list(arguments)
         self._more: list[str] = []
         self._env = dict(env or {})
+        self._through = through
+        self._token = ""
         self._child: Child | None = None
 
     def __enter__(self) -> Self:
@@ -71,7 +75,9 @@ class OperatorProcess:
         say("starting the operator with the token of its ServiceAccount")
         self._state.mkdir(parents=True, exist_ok=True)
         plane = self.cluster.control_plane
-        write_kubeconfig(self.kubeconfig, plane.url, plane.authority.certificate, self.token())
+        server = self._through.url if self._through else plane.url
+        self._token = self._token or self.token()  # as in a pod, where it outlives the process
+        write_kubeconfig(self.kubeconfig, server, plane.authority.certificate, self._token)
         self.metrics_port, self.health_port = free_port(), free_port()
         command = [str(Path(sys.executable).with_name("reranker-operator")), "run"]
         command += ["--metrics-port", str(self.metrics_port), "--health-port", str(self.health_port)]

@@ -1,0 +1,50 @@
+"""An API server that is overloaded, fails or says nothing: the operator gets there all the same."""
+
+import pytest
+
+from faults import CHEAP, Faulty, Scene
+from localkube.faultproxy import every
+from localkube.processes import wait_until
+
+EDITS = 10
+
+
+@pytest.mark.parametrize(("status", "retry_after"), [(429, 1), (500, None)])
+def test_some_requests_fail(faulty: Faulty, scene: Scene, status: int, retry_after: int | None) -> None:
+    with faulty.proxy.failing(status, share=0.3, retry_after=retry_after) as fault:
+        for number in range(1, EDITS + 1):
+            scene.edit()
+            scene.rerankers.cluster.delete("v1", "Service", CHEAP[0], scene.rerankers.namespace)
+            wait_until("requests to have failed", lambda least=2 * number: fault.met >= least, timeout=60)
+    scene.converged()
+
+
+@pytest.mark.parametrize(("status", "retry_after"), [(429, 1), (500, None)])
+def test_every_request_fails_for_a_time(faulty: Faulty, scene: Scene, status: int, retry_after: int | None) -> None:
+    with faulty.proxy.failing(status, retry_after=retry_after) as fault:
+        faulty.proxy.cut_watches()
+        scene.edit()
+        scene.rerankers.delete(CHEAP[0])
+        wait_until("requests to have failed", lambda: fault.met >= EDITS, timeout=60)
+    scene.converged()
+
+
+def test_no_request_is_answered_for_longer_than_the_lease_holds(faulty: Faulty, scene: Scene) -> None:
+    """A leader that cannot renew its lease leads no more, whatever it was about to write."""
+    with faulty.proxy.holding():
+        scene.edit()
+        scene.rerankers.delete(CHEAP[0])
+        ended = len(faulty.keeper.ended)
+        wait_until("the leader to step down", lambda: len(faulty.keeper.ended) > ended, timeout=60)
+    scene.converged()
+
+
+def test_every_request_is_counted(faulty: Faulty, scene: Scene) -> None:
+    """What the other tests lean on: the proxy sees what the operator asks for, by verb and resource."""
+    assert faulty.proxy.watching()
+    assert faulty.proxy.counted(lambda call: (call.verb, call.resource) == ("patch", "deployments"))
+    assert faulty.proxy.counted(lambda call: (call.verb, call.resource) == ("patch", "rerankerservices/status"))
+    before = faulty.proxy.counted(every)
+    scene.edit()
+    scene.converged()
+    assert faulty.proxy.counted(every) > before
