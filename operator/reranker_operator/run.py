@@ -9,6 +9,7 @@ import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import uvloop
 from kubernetes.aio import client, config
 
 from reranker_operator import __version__
@@ -55,7 +56,8 @@ def serve(options: Options) -> int:
     """Run until told to stop; returns the exit status."""
     set_up_logging(options.log_level, options.log_format)
     try:
-        return asyncio.run(_serve(options))
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            return runner.run(_serve(options))
     except config.ConfigException as error:
         message = f"no way to reach a cluster: {error}"
     except OSError as error:
