@@ -149,7 +149,7 @@ class Service:
 
     @contextmanager
     def running(self) -> Iterator[None]:
-        """Around the rankings of one request, whose end a stop waits for; raises `Unavailable` while nothing is ranked."""
+        """Around the rankings of one request, whose end a stop waits for; raises `Unavailable` unless ready."""
         self.check_ready()
         self._running += 1
         self._idle.clear()
