@@ -62,3 +62,15 @@ ALIASES = (
     "RERANKER_API_KEYS_FILE",
 )
 """Other generations' names for the same settings: the runtime refuses two that disagree, so they are refused too."""
+
+QUEUE_METRICS = (
+    "reranker_queue_seconds_sum",
+    "reranker_queue_seconds_count",
+    "reranker_queue_requests",
+    "reranker_refused_total",
+    "reranker_batch_tokens_sum",
+    "reranker_tokens_per_second",
+)
+"""What tells how long requests wait in a pod, and how busy it is; read on the internal port to scale by."""
+REFUSED_FOR_THE_WAIT = ("estimated_wait", "queue_timeout", "queue_full", "queue_tokens")
+"""Causes of `reranker_refused_total`: requests that would have waited, or did, as long as one may."""

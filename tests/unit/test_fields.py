@@ -20,12 +20,21 @@ ELSEWHERE = {
     ("disruptionBudget", "minAvailable"),
 }
 """Alternatives to what everything.yaml has: golden files of their own show what they make."""
-DECIDES_LATER = {("rollout", "surgeTimeoutSeconds"), ("rollout", "onFailure")}
-"""What these change depends on how a rollout goes: tests/cluster/test_rollouts.py has them."""
+ONE_OF = {("disruptionBudget", "maxUnavailable"), ("autoscaling", "metrics")}
+"""What everything.yaml has of such alternatives: changed, since without them the spec is refused."""
+DECIDES_LATER = {
+    ("rollout", "surgeTimeoutSeconds"),
+    ("rollout", "onFailure"),
+    ("autoscaling", "targetQueueSeconds"),
+}
+"""What these change depends on how a rollout goes, or on what pods have to do: tests/cluster/test_rollouts.py and
+test_scaling.py have them."""
 SPEC = custom_resource_definition()["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]
 PASSED_THROUGH = {
     ("resources",),
     ("server", "env"),
+    ("autoscaling", "metrics"),
+    ("autoscaling", "behavior"),
     *(
         (("pod", name))
         for name in (
@@ -73,7 +82,7 @@ def test_the_field_is_in_the_golden_input_and_changes_an_object(path: Path_, req
     spec = copy.deepcopy(EVERYTHING["spec"])
     holder = at(spec, path)
     assert path[-1] in holder, "give it a value in tests/golden/input/everything.yaml"
-    if required or path == ("disruptionBudget", "maxUnavailable"):
+    if required or path in ONE_OF:
         holder[path[-1]] = 2 if isinstance(holder[path[-1]], int) else other(holder[path[-1]])
     else:
         del holder[path[-1]]

@@ -6,6 +6,7 @@ from typing import Any
 from reranker_operator import __version__
 from reranker_operator.api import RerankerService
 from reranker_operator.api.spec import Image
+from reranker_operator.desired.autoscaler import autoscaler
 from reranker_operator.desired.deployment import deployment, ranking_template
 from reranker_operator.desired.disruptionbudget import disruption_budget
 from reranker_operator.desired.given import Given, Template
@@ -99,6 +100,7 @@ def _optional(service: RerankerService, defaults: Defaults) -> list[Optional]:
         Optional("HTTPRoute", name, http_route(service), "spec.gateway"),
         Optional("NetworkPolicy", name, network_policy(service, defaults.namespace), "spec.networkPolicy"),
         Optional("PodDisruptionBudget", name, disruption_budget(service), "spec.disruptionBudget"),
+        Optional("HorizontalPodAutoscaler", name, autoscaler(service), "spec.autoscaling"),
         Optional("Service", metrics_name(service), metrics_service(service), "spec.monitoring"),
         Optional("ServiceMonitor", name, service_monitor(service), "spec.monitoring"),
     ]

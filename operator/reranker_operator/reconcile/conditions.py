@@ -7,6 +7,7 @@ from typing import Any
 from reranker_operator.api import Condition, ConditionType, Reason, RerankerService
 from reranker_operator.api.conditions import Status
 from reranker_operator.desired import Desired
+from reranker_operator.desired.deployment import asked_replicas
 from reranker_operator.desired.metadata import TEMPLATE_HASH
 from reranker_operator.reconcile.observe import Observed
 from reranker_operator.reconcile.plan import ModelVerdict, template_hash
@@ -14,6 +15,7 @@ from reranker_operator.reconcile.probe import Probe
 from reranker_operator.reconcile.progress import Cause, cause_of, is_ready
 from reranker_operator.reconcile.rollout import Recalled
 from reranker_operator.reconcile.rollout import template_hash as hash_of
+from reranker_operator.reconcile.scaling.handover import live_replicas
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,13 @@ class Facts:
             # Not yet seen: a change of the template if none of its pods is there, of the scale if no others are.
             return bool(self.ready_pods) and len(self.current_pods) == len(self.observed.pods)
         return self._deployment_condition("Progressing").get("reason") == "NewReplicaSetAvailable"
+
+    @property
+    def replicas(self) -> int:
+        """Pods that are asked for: by the Deployment where an autoscaler decides, else by the spec."""
+        if self.recalled.given.scaled and self.deployment is not None:
+            return live_replicas(self.deployment)
+        return asked_replicas(self.service)
 
     @property
     def current_pods(self) -> list[dict[str, Any]]:
@@ -171,7 +180,7 @@ def _model(facts: Facts) -> Condition:
 
 def _available(facts: Facts) -> Condition:
     kind = ConditionType.AVAILABLE
-    if facts.service.spec.replicas == 0:
+    if facts.replicas == 0:
         return _false(kind, Reason.PAUSED, "spec.replicas is 0: nothing is served until it is raised")
     if not facts.rolled_out:
         old = facts.old_pods
@@ -226,7 +235,7 @@ def _progressing(facts: Facts, held: Condition | None) -> Condition:
         return _true(kind, cause.reason, f"verifying the model: {cause.message}")
     if facts.deployment is None or template_hash(facts.deployment) != facts.wanted.template_hash:
         return _true(kind, Reason.WAITING_FOR_DEPLOYMENT, "the Deployment is being updated")
-    enough = facts.ready_pods >= facts.service.spec.replicas and not facts.old_pods
+    enough = facts.ready_pods >= facts.replicas and not facts.old_pods
     if facts.rolled_out and enough:
         return _false(kind, Reason.COMPLETE, "nothing is under way")
     if (cause := facts.cause()) is not None:
