@@ -71,6 +71,6 @@ QUEUE_METRICS = (
     "reranker_batch_tokens_sum",
     "reranker_tokens_per_second",
 )
-"""What tells how long requests wait in a pod, and how busy it is; read on the internal port to scale by."""
+"""What tells how long requests wait in a pod, and how busy it is: read on the internal port, to scale by."""
 REFUSED_FOR_THE_WAIT = ("estimated_wait", "queue_timeout", "queue_full", "queue_tokens")
 """Causes of `reranker_refused_total`: requests that would have waited, or did, as long as one may."""

@@ -33,12 +33,12 @@ PERIOD_SECONDS: Final = 15.0
 """Between two looks at a service, as a HorizontalPodAutoscaler has it."""
 ANSWER_SECONDS: Final = 5.0
 MOST_BYTES: Final = 1 << 20
-SILENT_SECONDS: Final = 60.0
-"""A ready pod that could not be read for this long is told of."""
+SILENT_PERIODS: Final = 4
+"""A ready pod that could not be read for so many periods is told of."""
 SAY_AGAIN_SECONDS: Final = 600.0
-_WORKERS: Final = 8
+_WORKERS: Final = 32
 """Services that are looked at, at the same time."""
-_READS: Final = 32
+_READS: Final = 128
 """Pods that are read at the same time."""
 
 Key = tuple[str, str]
@@ -202,7 +202,7 @@ class QueueScaler:
         now, before = self._clock(), followed.silent
         followed.silent = {uid: before.get(uid, _Silence(now)) for uid in silent}
         for uid, silence in followed.silent.items():
-            long = now - silence.since >= SILENT_SECONDS
+            long = now - silence.since >= SILENT_PERIODS * self._period
             if long and (silence.told is None or now - silence.told >= SAY_AGAIN_SECONDS):
                 silence.told = now
                 name = pods[uid]["metadata"]["name"]
