@@ -44,7 +44,7 @@ ADVICE: Final = {
     "reranker_prefix_tokens_saved_total": "0 for a causal model: requests of one passage share nothing",
     "reranker_queue_requests": "grows: more is asked for than is scored; add replicas",
     "reranker_queue_tokens": "the same in tokens, which is what scoring costs",
-    "reranker_estimated_wait_seconds": "scale by this: it rises before anybody is refused",
+    "reranker_estimated_wait_seconds": "rises before anybody is refused, and at one large request, too",
     "reranker_queue_seconds": "long beside short scoring: too few replicas",
     "reranker_tokens_per_second": "falls: the CPU is shared or throttled, or the GPU is",
     "reranker_tokenise_seconds": "long beside short scoring: raise `NIM_NUM_TOKENIZERS`, give more CPU",

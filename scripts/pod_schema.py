@@ -1,11 +1,12 @@
 """Make the trimmed copy of the API server's own schemas that the CRD passes through.
 
-`spec.pod`, `spec.resources` and `spec.server.env` hand values on to pods, so their schema is the one the API server
-publishes, of the oldest Kubernetes minor that is supported: fields newer than that server would be accepted by the
-CRD and then refused in the Deployment. Descriptions are dropped (a CRD over 256 KB cannot be applied client-side),
-list-map keys and int-or-string are kept. Where no Go is at hand, any server's `/openapi/v3/api/v1` does.
+`spec.pod`, `spec.resources` and `spec.server.env` hand values on to pods, `spec.autoscaling` to a
+HorizontalPodAutoscaler, so their schema is the one the API server publishes, of the oldest Kubernetes minor that is
+supported: fields newer than that server would be accepted by the CRD and then refused in the object. Descriptions are
+dropped (a CRD over 256 KB cannot be applied client-side), list-map keys and int-or-string are kept. Where no Go is at
+hand, any server's `/openapi/v3/api/v1` and `/openapi/v3/apis/autoscaling/v2` do.
 
-    python scripts/pod_schema.py [OPENAPI.json]
+    python scripts/pod_schema.py [OPENAPI.json ...]
 """
 
 import argparse
@@ -26,6 +27,7 @@ KINDS = (
     "Volume",
     "VolumeMount",
 )
+AUTOSCALING_KINDS = ("HorizontalPodAutoscalerBehavior", "MetricSpec")
 ALLOWED_VOLUMES = (
     "configMap",
     "csi",
@@ -88,21 +90,40 @@ def restricted(kinds: dict[str, Any]) -> dict[str, Any]:
     return kinds
 
 
-def published() -> pathlib.Path:
-    """The OpenAPI document inside the Go module of the oldest supported minor."""
+def bounded(kinds: dict[str, Any]) -> dict[str, Any]:
+    """Say of windows and rates what the server checks by code: with targetQueueSeconds it never sees them."""
+    for rules in kinds["HorizontalPodAutoscalerBehavior"]["properties"].values():
+        fields = rules["properties"]
+        fields["selectPolicy"]["enum"] = ["Max", "Min", "Disabled"]
+        fields["stabilizationWindowSeconds"] |= {"minimum": 0, "maximum": 3600}
+        fields["tolerance"]["pattern"] = r"^[0-9]+(\.[0-9]+)?m?$"
+        fields["policies"]["minItems"] = 1
+        policy = fields["policies"]["items"]["properties"]
+        policy["type"]["enum"] = ["Pods", "Percent"]
+        policy["value"]["minimum"] = 1
+        policy["periodSeconds"] |= {"minimum": 1, "maximum": 1800}
+    return kinds
+
+
+def published() -> list[pathlib.Path]:
+    """The OpenAPI documents inside the Go module of the oldest supported minor."""
     found = subprocess.run(
         ["go", "mod", "download", "-json", f"k8s.io/kubernetes@{OLDEST}"], check=True, capture_output=True, text=True
     )
-    return pathlib.Path(json.loads(found.stdout)["Dir"]) / "api/openapi-spec/v3/api__v1_openapi.json"
+    folder = pathlib.Path(json.loads(found.stdout)["Dir"]) / "api/openapi-spec/v3"
+    return [folder / "api__v1_openapi.json", folder / "apis__autoscaling__v2_openapi.json"]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("openapi", nargs="?", type=pathlib.Path, help="default: the Go module of the oldest minor")
-    source = parser.parse_args().openapi or published()
-    schemas = json.loads(source.read_text())["components"]["schemas"]
-    kinds = {kind: structural(schemas[f"io.k8s.api.core.v1.{kind}"], schemas) for kind in KINDS}
-    document = {"kubernetes": OLDEST, "kinds": restricted(kinds)}
+    parser.add_argument("openapi", nargs="*", type=pathlib.Path, help="default: the Go module of the oldest minor")
+    schemas: dict[str, Any] = {}
+    for source in parser.parse_args().openapi or published():
+        schemas |= json.loads(source.read_text())["components"]["schemas"]
+    named = {f"io.k8s.api.core.v1.{kind}" for kind in KINDS}
+    named |= {f"io.k8s.api.autoscaling.v2.{kind}" for kind in AUTOSCALING_KINDS}
+    kinds = {name.rsplit(".", 1)[1]: structural(schemas[name], schemas) for name in named}
+    document = {"kubernetes": OLDEST, "kinds": bounded(restricted(kinds))}
     TARGET.write_text(json.dumps(document, indent=1, sort_keys=True) + "\n")
 
 

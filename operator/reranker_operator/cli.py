@@ -119,6 +119,13 @@ def render(file: Any, host_paths: tuple[str, ...], runtime_image: str) -> None:
     "--workers", type=click.IntRange(1, 256), default=8, show_default=True, help="Services reconciled at the same time."
 )
 @click.option(
+    "--scaling-seconds",
+    type=click.IntRange(1, 300),
+    default=15,
+    show_default=True,
+    help="How often the queues of services with targetQueueSeconds are read.",
+)
+@click.option(
     "--log-level",
     type=click.Choice(["debug", "info", "warning", "error"]),
     default="info",

@@ -92,3 +92,14 @@ NIM_PORT_VARIABLES = (
     "NIM_TLS_KEY_PATH",
 )
 """What would move or encrypt the API port under the probes, by the names of all generations."""
+QUEUE_METRICS = (
+    "reranker_queue_seconds_sum",
+    "reranker_queue_seconds_count",
+    "reranker_queue_requests",
+    "reranker_refused_total",
+    "reranker_batch_tokens_sum",
+    "reranker_tokens_per_second",
+)
+"""What tells how long requests wait in a pod, and how busy it is: read on the internal port, to scale by."""
+REFUSED_FOR_THE_WAIT = ("estimated_wait", "queue_timeout", "queue_full", "queue_tokens")
+"""Causes of `reranker_refused_total`: requests that would have waited, or did, as long as one may."""

@@ -56,6 +56,18 @@ class Metrics:
             ["namespace", "name"],
             registry=self.registry,
         )
+        self.queue_seconds = Gauge(
+            f"{prefix}_queue_seconds",
+            "Mean wait of a request in the pods of each service with targetQueueSeconds, at the last look.",
+            ["namespace", "name"],
+            registry=self.registry,
+        )
+        self.desired_replicas = Gauge(
+            f"{prefix}_desired_replicas",
+            "Pods that the last look at their queues left each service with targetQueueSeconds with.",
+            ["namespace", "name"],
+            registry=self.registry,
+        )
         build = Gauge(f"{prefix}_build_info", "1, with the version as a label.", ["version"], registry=self.registry)
         build.labels(__version__).set(1)
         self._reported: dict[tuple[str, str], dict[str, tuple[str, str]]] = {}
@@ -76,13 +88,23 @@ class Metrics:
             self._reported[key] = conditions
             self.ready.labels(*key).set(conditions["Ready"][0] == "True")
         else:
-            for gauge in (self.ready, self.ranking_seconds, self.certificate_expiry):
-                with contextlib.suppress(KeyError):
-                    gauge.remove(*key)
+            _remove(key, self.ready, self.ranking_seconds, self.certificate_expiry)
         if probe is not None and probe.milliseconds is not None:
             self.ranking_seconds.labels(*key).set(probe.milliseconds / 1000)
         if probe is not None and probe.expires is not None:
             self.certificate_expiry.labels(*key).set(probe.expires.timestamp())
+
+    def scaling(self, key: tuple[str, str], queue_seconds: float | None, replicas: int) -> None:
+        """Show what the last look at a service's queues said (None: nothing), and how many pods it is to have."""
+        if queue_seconds is None:
+            _remove(key, self.queue_seconds)
+        else:
+            self.queue_seconds.labels(*key).set(queue_seconds)
+        self.desired_replicas.labels(*key).set(replicas)
+
+    def forget_scaling(self, key: tuple[str, str]) -> None:
+        """The service's queues are not looked at any more."""
+        _remove(key, self.queue_seconds, self.desired_replicas)
 
     def _count(self, kind: str, state: tuple[str, str], change: int) -> None:
         labels = (kind, *state)
@@ -92,3 +114,9 @@ class Metrics:
         else:
             del self._counted[labels]
             self.conditions.remove(*labels)
+
+
+def _remove(key: tuple[str, str], *gauges: Gauge) -> None:
+    for gauge in gauges:
+        with contextlib.suppress(KeyError):
+            gauge.remove(*key)

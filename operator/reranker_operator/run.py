@@ -28,6 +28,7 @@ from reranker_operator.reconcile.probe import Prober
 from reranker_operator.reconcile.queue import KeyQueue
 from reranker_operator.reconcile.reconciler import Key, Reconciler
 from reranker_operator.reconcile.report import Reporter
+from reranker_operator.reconcile.scaling.scaler import QueueScaler
 
 CRD_POLL_SECONDS = 2.0
 WATCH_AGAIN_SECONDS = 1.0
@@ -45,6 +46,7 @@ class Options:
     metrics_port: int
     health_port: int
     workers: int
+    scaling_seconds: int
     log_level: str
     log_format: str
     host_paths: Sequence[str]
@@ -142,11 +144,15 @@ class _Process:
         self._metrics.leader.set(1)
         queue: KeyQueue[Key] = KeyQueue()
         cache = Cache(self._kube, self._options.namespaces, queue.add)
+        recorder = Recorder(self._kube)
+        period = self._options.scaling_seconds
+        scaler = QueueScaler(self._kube, cache, recorder, self._metrics, period=period)
         reconciler = Reconciler(
             self._kube,
             cache,
-            Reporter(self._kube, cache, Recorder(self._kube), utc_now),
+            Reporter(self._kube, cache, recorder, utc_now),
             prober=Prober(self._kube, queue.add, utc_now),
+            scaler=scaler,
             defaults=self._options.defaults,
             host_paths=self._options.host_paths,
             exempt_managers=self._options.exempt_managers,
@@ -159,6 +165,7 @@ class _Process:
         self.health.say("leading")
         self.health.watch(controller)
         group.create_task(controller.run())
+        group.create_task(scaler.run())
 
     async def _watch_services(self, cache: Cache, queue: KeyQueue[Key]) -> None:
         """kopf gives up where an API server is away for longer than it likes: its watch is begun again."""

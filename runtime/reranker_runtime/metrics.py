@@ -72,7 +72,7 @@ class Metrics:
             "reranker_tokens_per_second", "Tokens that all workers score in a second, as measured", registry=registry
         )
         self.wait = Gauge(
-            "reranker_estimated_wait_seconds", "What a small request would wait if it came now", registry=registry
+            "reranker_estimated_wait_seconds", "What a request would wait now that goes last", registry=registry
         )
         self.batch_rows = Histogram("reranker_batch_rows", "Sequences in one batch", buckets=COUNTS, registry=registry)
         self.batch_tokens = Histogram("reranker_batch_tokens", "Tokens in one batch", buckets=TOKENS, registry=registry)

@@ -59,8 +59,9 @@ def operator(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iter
 
     Directories of the host are allowed below the folder that the tests write into.
     """
-    # A short lease: tests that kill a leader wait for it to run out.
+    # A short lease: tests that kill a leader wait for it to run out. Queues are looked at often for the same reason.
     arguments = ["--allow-host-path", str(tmp_path_factory.getbasetemp()), "--lease-seconds", "8"]
+    arguments += ["--scaling-seconds", "1"]
     with OperatorProcess(cluster, tmp_path_factory.mktemp("operator"), arguments=arguments) as running:
         yield running
 

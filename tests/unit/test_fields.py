@@ -14,12 +14,19 @@ from reranker_operator.desired import Defaults, desired
 
 GOLDEN = Path(__file__).parent.parent / "golden/input"
 INPUTS = [yaml.safe_load(path.read_text()) for path in sorted(GOLDEN.glob("*.yaml"))]
-DECIDES_LATER = {("rollout", "surgeTimeoutSeconds"), ("rollout", "onFailure")}
-"""What these change depends on how a rollout goes: tests/cluster/test_rollouts.py has them."""
+DECIDES_LATER = {
+    ("rollout", "surgeTimeoutSeconds"),
+    ("rollout", "onFailure"),
+    ("autoscaling", "targetQueueSeconds"),
+}
+"""What these change depends on how a rollout goes, or on what pods have to do: tests/cluster/test_rollouts.py and
+test_scaling.py have them."""
 SPEC = custom_resource_definition()["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]
 PASSED_THROUGH = {
     ("resources",),
     ("server", "env"),
+    ("autoscaling", "metrics"),
+    ("autoscaling", "behavior"),
     *(
         (("pod", name))
         for name in (

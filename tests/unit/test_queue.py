@@ -278,6 +278,23 @@ def test_the_queue_is_bounded_in_tokens_and_an_empty_one_takes_any() -> None:
     assert scenario(script, RERANKER_MAX_QUEUE_TOKENS="8").refused("queue_tokens") == 1
 
 
+def test_the_estimated_wait_is_that_of_all_that_waits() -> None:
+    """Not that of a request of no tokens, which would go first and hence never wait."""
+
+    async def script(play: Play) -> None:
+        running = await play.busy(*"abcdefgh")
+        play.pool._rate = 2.0
+        assert play.metrics.registry.get_sample_value("reranker_estimated_wait_seconds") == 3.5
+        with pytest.raises(Unavailable, match="7 of 8 tokens are waiting") as refused:
+            await play.ask("x", "y")
+        assert refused.value.retry_after == 4
+        play.scorer.turns.release(100)
+        await running
+        assert play.metrics.registry.get_sample_value("reranker_estimated_wait_seconds") == 0
+
+    scenario(script, RERANKER_MAX_QUEUE_TOKENS="8")
+
+
 def test_images_that_wait_are_bounded_in_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(queue, "IMAGE_BYTES", 30 << 20)
 

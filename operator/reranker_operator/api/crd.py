@@ -106,6 +106,9 @@ def _structural(node: dict[str, Any], defs: dict[str, Any], pods: dict[str, Any]
     schema = {key: value for key, value in node.items() if key not in _DROPPED}
     if schema.get("default", ...) in (None, [], {}):
         del schema["default"]
+    if "exclusiveMinimum" in schema:
+        # A number of its own in today's JSON Schema, a word about `minimum` in the server's.
+        schema |= {"minimum": schema["exclusiveMinimum"], "exclusiveMinimum": True}
     if isinstance(node.get("additionalProperties"), dict):
         schema["additionalProperties"] = _structural(node["additionalProperties"], defs, pods)
     if "properties" in node:

@@ -34,11 +34,19 @@ def problems(value: Any, schema: dict[str, Any], path: str = "") -> Iterator[str
     if kinds and not any(_is(value, kind) for kind in kinds):
         yield f"{path or 'the value'} must be of type {' or '.join(kinds)}, not {json.dumps(value)}"
         return
+    if "enum" in schema and value not in schema["enum"]:
+        yield f"{path} must be one of {', '.join(schema['enum'])}, not {json.dumps(value)}"
     if isinstance(value, dict):
         yield from _in_object(value, schema, path)
     elif isinstance(value, list):
+        if len(value) < schema.get("minItems", 0):
+            yield f"{path} should have at least {schema['minItems']} items"
         for index, entry in enumerate(value):
             yield from problems(entry, schema.get("items", {}), f"{path}[{index}]")
+    elif isinstance(value, int | float) and value < schema.get("minimum", value):
+        yield f"{path} must be {schema['minimum']} or more, not {value}"
+    elif isinstance(value, int | float) and value > schema.get("maximum", value):
+        yield f"{path} must be {schema['maximum']} or less, not {value}"
     elif "pattern" in schema and not re.search(schema["pattern"], str(value)):
         yield f"{path} {json.dumps(value)} does not match {schema['pattern']}"
 

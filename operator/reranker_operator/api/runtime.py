@@ -128,6 +128,12 @@ RUNTIME_RULES = (
         "rank: name them in networkPolicy.from",
         lambda spec: spec.network_policy is None or not spec.network_policy.monitoring,
     ),
+    _of_nim(
+        "(!has(self.autoscaling) || !has(self.autoscaling.targetQueueSeconds))",
+        "leave out autoscaling.targetQueueSeconds: the image tells no seconds in the queue; scale by "
+        "autoscaling.metrics",
+        lambda spec: spec.autoscaling is None or spec.autoscaling.target_queue_seconds is None,
+    ),
     Rule(
         cel="!has(self.proxy) || self.runtime == 'NIM' || has(self.model.source) && has(self.model.source.huggingFace)",
         message="proxy is for downloads, and only a huggingFace source and runtime NIM download: leave it out",

@@ -16,6 +16,7 @@ from reranker_operator.api.names import ObjectName, PullPolicy, repository_of
 from reranker_operator.api.proxy import Proxy
 from reranker_operator.api.rollout import Rollout
 from reranker_operator.api.runtime import RUNTIME_RULES, Nim, Runtime
+from reranker_operator.api.scaling import Autoscaling
 from reranker_operator.api.server import Server
 from reranker_operator.api.source import ModelSource
 
@@ -171,6 +172,11 @@ def _counts_gpus_once(spec: Any) -> bool:
     return not any(spec.gpu_resource in spec.resources.get(part, {}) for part in ("limits", "requests"))
 
 
+def _queue_may_grow(spec: Any) -> bool:
+    target = spec.autoscaling.target_queue_seconds if spec.autoscaling is not None else None
+    return target is None or target < spec.server.max_queue_seconds
+
+
 class Spec(ApiType):
     """What a RerankerService should be."""
 
@@ -184,6 +190,8 @@ class Spec(ApiType):
     """The runtime image."""
     replicas: Annotated[int, Field(ge=0, le=10_000)] = 1
     """Number of pods; 0 pauses the service."""
+    autoscaling: Autoscaling | None = None
+    """The number of pods by load."""
     gpus: Annotated[int, Field(ge=0, le=64)] = 1
     """GPUs of each pod; 0 ranks on the CPU."""
     gpu_resource: Annotated[str, StringConstraints(pattern=r"^[a-z0-9.-]+/[A-Za-z0-9_.-]+$", max_length=317)] = (
@@ -224,6 +232,13 @@ class Spec(ApiType):
             "has(self.resources.requests) && self.gpuResource in self.resources.requests].filter(x, x).size() == 0",
             message="resources names the GPU resource: say how many with spec.gpus instead",
             holds=_counts_gpus_once,
+        ),
+        Rule(
+            cel="!has(self.autoscaling) || !has(self.autoscaling.targetQueueSeconds) "
+            "|| self.autoscaling.targetQueueSeconds < double(self.server.maxQueueSeconds)",
+            message="autoscaling.targetQueueSeconds is never reached, since requests are refused that would wait as "
+            "long as server.maxQueueSeconds: lower the one, or raise the other",
+            holds=_queue_may_grow,
         ),
     )
 

@@ -37,6 +37,12 @@ def ranking_template(service: RerankerService, image: str, given: Given) -> Temp
     return template
 
 
+def asked_replicas(service: RerankerService) -> int:
+    """The number of pods, as far as the spec says it; what an autoscaler begins with."""
+    replicas, autoscaling = service.spec.replicas, service.spec.autoscaling
+    return autoscaling.first(replicas) if autoscaling is not None and replicas else replicas
+
+
 def deployment(service: RerankerService, template: Template, model_hash: str | None, given: Given) -> dict[str, Any]:
     """The Deployment of `template`, or of the one to fall back to."""
     notes = {MODEL_HASH: model_hash} if model_hash is not None else {}
@@ -45,7 +51,7 @@ def deployment(service: RerankerService, template: Template, model_hash: str | N
     if given.scaled:
         notes[SCALED] = "true"
     replace = given.make_room or service.spec.rollout.strategy is RolloutStrategy.REPLACE
-    replicas = {} if given.scaled else {"replicas": service.spec.replicas if given.replicas is None else given.replicas}
+    replicas = {} if given.scaled else {"replicas": asked_replicas(service)}
     return {
         "apiVersion": "apps/v1",
         "kind": "Deployment",

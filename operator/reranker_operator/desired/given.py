@@ -21,7 +21,5 @@ class Given:
     """The last template that was Ready, where the one of this spec failed and is to be taken back."""
     make_room: bool = False
     """Whether an old pod goes before a new one comes, since that one was found to fit no node."""
-    replicas: int | None = None
-    """Number of pods to ask for instead of the spec's."""
     scaled: bool = False
     """Whether an autoscaler owns the number of pods, so that none is asked for."""

@@ -8,6 +8,7 @@ from reranker_operator.api import RerankerService
 from reranker_operator.api.names import repository_of
 from reranker_operator.api.runtime import Runtime
 from reranker_operator.api.spec import Image
+from reranker_operator.desired.autoscaler import autoscaler
 from reranker_operator.desired.claim import cache_claim, claim_name
 from reranker_operator.desired.deployment import deployment, ranking_template
 from reranker_operator.desired.disruptionbudget import disruption_budget
@@ -114,6 +115,7 @@ def _optional(service: RerankerService, defaults: Defaults) -> list[Optional]:
         Optional("HTTPRoute", name, http_route(service), "spec.gateway"),
         Optional("NetworkPolicy", name, network_policy(service, defaults.namespace), "spec.networkPolicy"),
         Optional("PodDisruptionBudget", name, disruption_budget(service), "spec.disruptionBudget"),
+        Optional("HorizontalPodAutoscaler", name, autoscaler(service), "spec.autoscaling"),
         Optional("Service", metrics_name(service), metrics_service(service), "spec.monitoring"),
         Optional("ServiceMonitor", name, service_monitor(service), "spec.monitoring"),
     ]

@@ -7,6 +7,7 @@ from typing import Any
 from reranker_operator.api import Condition, ConditionType, Reason, RerankerService
 from reranker_operator.api.conditions import Status
 from reranker_operator.desired import Desired
+from reranker_operator.desired.deployment import asked_replicas
 from reranker_operator.desired.metadata import TEMPLATE_HASH
 from reranker_operator.reconcile.admission import claim_trouble
 from reranker_operator.reconcile.observe import Observed
@@ -15,6 +16,7 @@ from reranker_operator.reconcile.probe import Probe
 from reranker_operator.reconcile.progress import Cause, cause_of, is_ready
 from reranker_operator.reconcile.rollout import Recalled
 from reranker_operator.reconcile.rollout import template_hash as hash_of
+from reranker_operator.reconcile.scaling.handover import live_replicas
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,13 @@ class Facts:
             # Not yet seen: a change of the template if none of its pods is there, of the scale if no others are.
             return bool(self.ready_pods) and len(self.current_pods) == len(self.observed.pods)
         return self._deployment_condition("Progressing").get("reason") == "NewReplicaSetAvailable"
+
+    @property
+    def replicas(self) -> int:
+        """Pods that are asked for: by the Deployment where an autoscaler decides, else by the spec."""
+        if self.recalled.given.scaled and self.deployment is not None:
+            return live_replicas(self.deployment)
+        return asked_replicas(self.service)
 
     @property
     def current_pods(self) -> list[dict[str, Any]]:
@@ -134,7 +143,9 @@ def _accepted(facts: Facts) -> Condition:
     if facts.failing is not None:
         return Condition(kind, Status.UNKNOWN, Reason.SERVER_FAILING, f"{facts.failing}; it is tried again")
     accepted = "the spec is valid, and the server accepted every object sent so far"
-    trouble = claim_trouble(facts.service, facts.observed.claim, facts.service.spec.replicas)
+    autoscaling = facts.service.spec.autoscaling
+    most = autoscaling.max_replicas if autoscaling is not None else facts.service.spec.replicas
+    trouble = claim_trouble(facts.service, facts.observed.claim, most)
     if trouble is not None and trouble.hopeless:
         return _false(kind, Reason.CLAIM_NOT_SHARED, trouble.message)
     return _true(kind, Reason.ACCEPTED, accepted if trouble is None else f"{accepted}, but {trouble.message}")
@@ -179,7 +190,7 @@ def _model(facts: Facts) -> Condition:
 
 def _available(facts: Facts) -> Condition:
     kind = ConditionType.AVAILABLE
-    if facts.service.spec.replicas == 0:
+    if facts.replicas == 0:
         return _false(kind, Reason.PAUSED, "spec.replicas is 0: nothing is served until it is raised")
     if not facts.rolled_out:
         old = facts.old_pods
@@ -234,7 +245,7 @@ def _progressing(facts: Facts, held: Condition | None) -> Condition:
         return _true(kind, cause.reason, f"verifying the model: {cause.message}")
     if facts.deployment is None or template_hash(facts.deployment) != facts.wanted.template_hash:
         return _true(kind, Reason.WAITING_FOR_DEPLOYMENT, "the Deployment is being updated")
-    enough = facts.ready_pods >= facts.service.spec.replicas and not facts.old_pods
+    enough = facts.ready_pods >= facts.replicas and not facts.old_pods
     if facts.rolled_out and enough:
         return _false(kind, Reason.COMPLETE, "nothing is under way")
     if (cause := facts.cause()) is not None:

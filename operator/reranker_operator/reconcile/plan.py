@@ -13,6 +13,7 @@ from reranker_operator.desired.revision import revision
 from reranker_operator.reconcile.observe import Observed
 from reranker_operator.reconcile.rollout import Recalled, template_of
 from reranker_operator.reconcile.rollout import template_hash as hash_of
+from reranker_operator.reconcile.scaling.handover import handing_over
 
 RECHECK_SECONDS = 300.0
 """A model Job that broke without a verdict is made anew after this time."""
@@ -33,12 +34,14 @@ class ModelVerdict:
 
 @dataclass(frozen=True)
 class Plan:
-    """What to do, in this order: delete, record, apply."""
+    """What to do, in this order: delete, record, hand over, apply."""
 
     apply: list[dict[str, Any]] = field(default_factory=list)
     delete: list[dict[str, Any]] = field(default_factory=list)
     record: dict[str, Any] | None = None
     """A ControllerRevision to be made before the template in it is used."""
+    hand_over: dict[str, Any] | None = None
+    """The number of pods as it is, to be taken over by the scaler's field manager before the Deployment is applied."""
     generate: dict[str, Any] | None = None
     """A Secret without its data, to be made with a first key unless it exists."""
     taken: str | None = None
@@ -96,17 +99,18 @@ def plan(
         delete.append(observed.job)  # its deletion is an event, and the next round makes it anew
     elif wanted.model_job is not None and _may_verify(wanted, observed):
         apply.append(wanted.model_job)
-    record = None
+    record = hand_over = None
     # A template that runs already is kept in repair whatever has gone missing since.
     if verdict.verified and (not observed.missing or template_hash(observed.deployment) == wanted.template_hash):
         if recalled.recorded is None:
             record = revision(service, wanted.template, recalled.made_of, recalled.next_number)
+        hand_over = handing_over(wanted.deployment, observed.deployment)
         apply.append(wanted.deployment)
         delete += [*observed.other_jobs, *_spare_revisions(wanted, observed, recalled)]
     # Last: whatever is wrong with one of them, the pods go on.
     last = [each for each in wanted.optional if not each.holds_data and each.kind not in unserved]
     apply += [each.document for each in last if each.document is not None]
-    return Plan(apply=apply, delete=delete, record=record, generate=wanted.generated_keys)
+    return Plan(apply=apply, delete=delete, record=record, hand_over=hand_over, generate=wanted.generated_keys)
 
 
 def _is_worth_another_try(wanted: Desired, observed: Observed, verdict: ModelVerdict, now: datetime.datetime) -> bool:

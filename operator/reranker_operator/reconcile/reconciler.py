@@ -24,6 +24,8 @@ from reranker_operator.reconcile.probe import KEY_ENTRY, Probe, Prober, Target, 
 from reranker_operator.reconcile.references import References, resolve
 from reranker_operator.reconcile.report import Reporter, bare_status, status_of
 from reranker_operator.reconcile.rollout import Recalled, inputs_of, ready_templates, recall
+from reranker_operator.reconcile.scaling.handover import SCALER
+from reranker_operator.reconcile.scaling.scaler import QueueScaler
 from reranker_operator.reconcile.verdicts import Verdicts
 
 RESYNC_SECONDS = 600.0
@@ -57,13 +59,15 @@ class Reconciler:
         reporter: Reporter,
         *,
         prober: Prober,
+        scaler: QueueScaler,
         defaults: Defaults,
         host_paths: Sequence[str] = (),
         exempt_managers: Sequence[str] = (),
         now: Callable[[], datetime.datetime] = utc_now,
     ) -> None:
         self._kube, self._cache, self._reporter = kube, cache, reporter
-        self._prober, self._defaults, self._host_paths, self._now = prober, defaults, host_paths, now
+        self._prober, self._scaler = prober, scaler
+        self._defaults, self._host_paths, self._now = defaults, host_paths, now
         self._observer = Observer(kube, cache)
         self._contents = Contents(kube, cache, defaults.namespace)
         self._applier = Applier(kube, cache, exempt_managers)
@@ -98,8 +102,10 @@ class Reconciler:
         if planned.leaving is not None or planned.taken is not None:
             # What stands there says nothing about this service.
             observed, verdict = replace(observed, deployment=None, job=None, pods=[], job_pods=[]), ModelVerdict()
+            self._scaler.forget((service.namespace, service.name))
         else:
             trouble = await self._carry_out(planned, observed, applied)
+            self._scaler.follow(service, scaled=recalled.given.scaled)
         facts = Facts(
             service=service,
             wanted=wanted,
@@ -139,6 +145,7 @@ class Reconciler:
 
     def _forget(self, key: Key) -> None:
         self._prober.forget(key)
+        self._scaler.forget(key)
         self._observer.forget(key)
         self._cache.refer(key, ())
         self._read.pop(key, None)
@@ -170,6 +177,8 @@ class Reconciler:
                 await self._applier.delete(each)
             if planned.record is not None and (made := await self._kube.create(planned.record)) is not None:
                 self._cache.learn(made)
+            if planned.hand_over is not None:
+                self._cache.learn(await self._kube.apply(planned.hand_over, manager=SCALER))
             for each in planned.apply:
                 await self._applier.apply(each, live.get((each["kind"], each["metadata"]["name"])), applied)
         except ConflictError:
@@ -216,6 +225,7 @@ class Reconciler:
 
     async def _reject(self, document: dict[str, Any], reason: Reason, message: str) -> Outcome:
         identity = Identity.of(document)
+        self._scaler.forget((identity.namespace, identity.name))
         previous = document.get("status") or {}
         status = {
             **{

@@ -14,6 +14,7 @@ from reranker_operator.desired import Given
 from reranker_operator.desired.given import Template
 from reranker_operator.desired.metadata import FAILED, INPUTS, PROVEN, REPLACED, SPEC_HASH, TEMPLATE_HASH
 from reranker_operator.desired.revision import spec_hash
+from reranker_operator.reconcile.scaling.handover import is_scaled
 
 KEPT_REVISIONS = 5
 
@@ -74,7 +75,14 @@ def recall(
     if recorded is not None and proven is not None and failed_spec(deployment) == made_of:
         fallback = template_of(proven) if service.spec.rollout.on_failure is OnFailure.ROLLBACK else None
     make_room, switch_in = _make_room(service, hashed, deployment, pods, now)
-    given = Given(inputs=inputs, credentials=credentials, recorded=template, fallback=fallback, make_room=make_room)
+    given = Given(
+        inputs=inputs,
+        credentials=credentials,
+        recorded=template,
+        fallback=fallback,
+        make_room=make_room,
+        scaled=is_scaled(service, deployment),
+    )
     makes_room_now = make_room and deployment is not None and _note(deployment, REPLACED) != hashed
     return Recalled(given, made_of, recorded, proven, revisions, switch_in, makes_room_now)
 

@@ -79,6 +79,11 @@ class Pool:
         """Tokens per second that all workers score together, as measured; 0 before the first batch."""
         return self._rate
 
+    @property
+    def backlog(self) -> float:
+        """Seconds that all workers need for what waits now; 0 while nothing was measured."""
+        return self.waiting / self._rate if self._rate else 0.0
+
     def seconds(self, tokens: int) -> float:
         """How long a request of so many tokens would take if it came now; 0 while nothing was measured."""
         with self._change:

@@ -59,7 +59,7 @@ class Queue:
         metrics.queued.set_function(lambda: self._waiting)
         metrics.queued_tokens.set_function(lambda: pool.waiting)
         metrics.rate.set_function(lambda: pool.rate)
-        metrics.wait.set_function(lambda: pool.seconds(0))
+        metrics.wait.set_function(lambda: pool.backlog)
         pool.on_batch = self._count_batch
         pool.on_start = metrics.queue_seconds.observe
 
@@ -142,14 +142,14 @@ class Queue:
                 "queue_images",
                 f"the queue is full ({held >> 20} MiB of images are waiting, this request has "
                 f"{plan.image_bytes >> 20}); try again shortly",
-                self._pool.seconds(0),
+                self._pool.backlog,
             )
         if waiting + work > self._settings.max_queue_tokens:
             raise self._refused(
                 "queue_tokens",
                 f"the queue is full ({waiting} of {self._settings.max_queue_tokens} tokens are waiting, this request "
                 f"has {work}); try again shortly",
-                self._pool.seconds(0),
+                self._pool.backlog,
             )
         if admitted:
             return
