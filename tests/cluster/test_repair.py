@@ -59,6 +59,7 @@ def test_a_deleted_job_runs_again_and_leaves_the_pods_alone(standing: Rerankers)
     [
         ("Service", "v1", {"spec": {"selector": {"app": "other"}}}, ("spec", "selector")),
         ("Service", "v1", {"metadata": {"labels": {"app.kubernetes.io/instance": "other"}}}, ("metadata", "labels")),
+        ("Service", "v1", {"spec": {"ports": [{"name": "api", "port": 9, "targetPort": "api"}]}}, ("spec", "ports")),
         ("ServiceAccount", "v1", {"automountServiceAccountToken": True}, ("automountServiceAccountToken",)),
         ("Service", "v1", {"metadata": {"ownerReferences": None}}, ("metadata", "ownerReferences")),
         ("Deployment", "apps/v1", {"spec": {"replicas": 0}}, ("spec", "replicas")),

@@ -20,6 +20,7 @@ from kubernetes.aio.leaderelection.resourcelock.leaselock import LeaseLock
 
 LEASE_NAME = "reranker-operator"
 _ATTEMPT_SECONDS = 5.0
+_RELEASE_TRIES = 3
 
 _log = logging.getLogger(__name__)
 _Answer = TypeVar("_Answer")
@@ -104,15 +105,26 @@ class Election:
         """Give the lease back, so that another operator can take over at once."""
         if not self.leading.is_set():
             return
+        for _ in range(_RELEASE_TRIES):
+            if await self._release():
+                return
+        _log.warning("lease %s: not given back, another operator waits until it runs out", LEASE_NAME)
+
+    async def _release(self) -> bool:
+        """Whether the lease is no longer ours; a renewal that was under way may come between reading and writing."""
         held, record = await self._lock.get(LEASE_NAME, self._lock.namespace)
         lease = self._lock.lease_reference
-        if not held or lease is None or lease.spec is None or record.holder_identity != self._lock.identity:
-            return
+        if not held or lease is None or lease.spec is None:
+            return False
+        if record.holder_identity != self._lock.identity:
+            return True
         lease.spec.holder_identity = ""
         try:
             await self._lock.api_instance.replace_namespaced_lease(LEASE_NAME, self._lock.namespace, lease)
         except (client.ApiException, aiohttp.ClientError, OSError) as error:
-            _log.warning("lease %s: not given back, another operator waits until it runs out: %s", LEASE_NAME, error)
+            _log.info("lease %s: not given back yet: %s", LEASE_NAME, error)
+            return False
+        return True
 
     async def _started(self) -> None:
         self.leading.set()

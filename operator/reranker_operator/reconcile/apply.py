@@ -14,7 +14,7 @@ from typing import Any
 from reranker_operator.desired.metadata import APPLIED, digest
 from reranker_operator.kube import ConflictError, Kind, Kube, RefusedError
 from reranker_operator.reconcile.cache import Cache
-from reranker_operator.reconcile.foreign import removals
+from reranker_operator.reconcile.foreign import removals, replacement
 
 _MAX_REMEMBERED = 100_000
 _ATOMIC = ("selector", "nodeSelector")
@@ -49,14 +49,14 @@ class Applier:
         if live is not None and _is_in_place(live, wanted, stamp, remembered):
             current = live
         else:
-            current = await self._kube.apply(_stamped(wanted, stamp))
+            current = await self._apply(_stamped(wanted, stamp), live)
             # Only what was ours before, and is not as it was before, has been put back.
             if remembered is not None and remembered.stamp == stamp and _version(live) != _version(current):
                 lost = current["metadata"]["uid"] != remembered.uid
                 into.repaired.append(f"{kind} {name} was {'deleted' if lost else 'changed'} and is put back")
         if operations := await self._removals(current, wanted):
             into.repaired.append(f"{kind} {name}: removed {', '.join(each['path'] for each in operations[1:])}")
-            current = await self._remove(Kind.of(wanted), namespace, name, operations)
+            current = await self._patch(Kind.of(wanted), namespace, name, operations)
         if current is not live:
             self._cache.learn(current)
         if len(self._applied) >= _MAX_REMEMBERED:
@@ -70,6 +70,18 @@ class Applier:
         await self._kube.delete(Kind.of(live), metadata["namespace"], metadata["name"], uid=metadata["uid"])
         self._applied.pop((live["kind"], metadata["namespace"], metadata["name"]), None)
 
+    async def _apply(self, wanted: dict[str, Any], live: dict[str, Any] | None) -> dict[str, Any]:
+        try:
+            return await self._kube.apply(wanted)
+        except RefusedError:
+            operations = replacement(live, wanted) if live is not None else []
+            if not operations:
+                raise
+            metadata = wanted["metadata"]
+            # Where it is `wanted` itself that the server does not take, this is refused in the same words.
+            await self._kube.json_patch(Kind.of(wanted), metadata["namespace"], metadata["name"], operations)
+            return await self._kube.apply(wanted)
+
     async def _removals(self, current: dict[str, Any], wanted: dict[str, Any]) -> list[dict[str, Any]]:
         operations = removals(current, wanted, self._exempt)
         if not operations or not self._exempt or "managedFields" in current["metadata"]:
@@ -79,7 +91,7 @@ class Applier:
         whole = await self._kube.get(Kind.of(wanted), metadata["namespace"], metadata["name"])
         return removals(whole, wanted, self._exempt) if whole is not None else []
 
-    async def _remove(self, kind: Kind, namespace: str, name: str, operations: list[dict[str, Any]]) -> dict[str, Any]:
+    async def _patch(self, kind: Kind, namespace: str, name: str, operations: list[dict[str, Any]]) -> dict[str, Any]:
         try:
             return await self._kube.json_patch(kind, namespace, name, operations)
         except RefusedError as error:

@@ -16,6 +16,7 @@ _KEYED = {
     "volumeMounts": ("mountPath",),
     "ports": ("containerPort", "port", "protocol"),
 }
+_REPLACED = {"Deployment": ("spec", "template", "spec"), "Service": ("spec", "ports")}
 _POD_LISTS = ("containers", "initContainers", "volumes")
 _FOREIGN_IN_DEPLOYMENT = ("paused", "minReadySeconds")
 _FOREIGN_IN_POD = (
@@ -56,8 +57,23 @@ def removals(live: dict[str, Any], wanted: dict[str, Any], exempt_managers: Sequ
         paths = []
     if not paths:
         return []
-    guard = {"op": "test", "path": "/metadata/resourceVersion", "value": live["metadata"]["resourceVersion"]}
-    return [guard, *({"op": "remove", "path": _pointer(path)} for path in paths)]
+    return [_guard(live), *({"op": "remove", "path": _pointer(path)} for path in paths)]
+
+
+def replacement(live: dict[str, Any], wanted: dict[str, Any]) -> list[dict[str, Any]]:
+    """JSON Patch operations that put what `wanted` holds in the place of what no apply can mend; empty where none can.
+
+    The server tells entries of lists apart by one field, and refuses two that agree in another: a port whose number was
+    changed stays beside ours under the same name. To remove it first could leave a list empty that must not be.
+    """
+    path = _REPLACED.get(wanted["kind"])
+    if path is None:
+        return []
+    return [_guard(live), {"op": "replace", "path": _pointer(path), "value": _at(wanted, path[:-1])[path[-1]]}]
+
+
+def _guard(live: dict[str, Any]) -> dict[str, Any]:
+    return {"op": "test", "path": "/metadata/resourceVersion", "value": live["metadata"]["resourceVersion"]}
 
 
 Path = tuple[str | int, ...]
