@@ -52,7 +52,9 @@ def is_at(number: int, *, scaled: bool) -> Callable[[Json], bool]:
     return lambda item: replicas(item) == number and is_scaled(item) is scaled
 
 
-def test_turning_it_on_and_off_leaves_the_number_to_whom_it_belongs(rerankers: Rerankers, stand_in: StandIn) -> None:
+def test_turning_it_on_and_off_leaves_the_number_to_whom_it_belongs(
+    rerankers: Rerankers, operator: OperatorProcess, stand_in: StandIn
+) -> None:
     rerankers.apply("docs", replicas=3, **stand_in.spec)
     rerankers.wait_status("docs", lambda found: found.get("readyReplicas") == 3)
     assert owners(rerankers.deployment("docs")) == {"reranker-operator"}
@@ -66,6 +68,13 @@ def test_turning_it_on_and_off_leaves_the_number_to_whom_it_belongs(rerankers: R
     rerankers.wait_condition("docs", "Ready", "True", generation=made["metadata"]["generation"])
     assert owners(rerankers.deployment("docs")) == {"reranker-operator-scaler"}
     assert {pod["metadata"]["uid"] for pod in rerankers.pods("docs")} == pods
+
+    # Another operator finds it so, and has nothing to do.
+    there = rerankers.deployment("docs")["metadata"]["resourceVersion"]
+    operator.restart()
+    looked = f'desired_replicas{{name="docs",namespace="{rerankers.namespace}"}} 3.0'
+    wait_until("the next operator to have looked at the queue", lambda: looked in operator.metrics(), timeout=60)
+    assert rerankers.deployment("docs")["metadata"]["resourceVersion"] == there
 
     # Somebody scales the service: that says with how many it would begin, and nothing else.
     kubectl, where = rerankers.cluster.kubectl, ("-n", rerankers.namespace)
