@@ -60,7 +60,6 @@ def observed(finished: str | None = None, pod: dict[str, Any] | None = None, **m
         "optional": {},
         "unserved": [],
         "claim": None,
-        "revisions": [],
         "missing": [],
     }
     return Observed(**{**seen, **more})
@@ -115,7 +114,7 @@ def test_nvidias_image_is_not_held_back_by_a_verdict() -> None:
     seen = observed(job=None)
     verdict = judge(wanted, seen)
     kinds = [each["kind"] for each in plan(asked, wanted, seen, verdict, nothing_recalled(asked), NOW).apply]
-    assert kinds == ["ServiceAccount", "Service", "Deployment"]
+    assert kinds == ["Service", "ServiceAccount", "Deployment"]
 
 
 def claim(owner: str | None) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from reranker_operator.api.resource import API_VERSION
 from reranker_operator.desired.metadata import FIELD_MANAGER
 from reranker_operator.kube.client import Kube
 from reranker_operator.kube.errors import KubeError
+from reranker_operator.kube.kinds import Kind
 
 _MAX_MESSAGE = 1024
 """The API server refuses longer ones."""
@@ -31,6 +32,16 @@ class Recorder:
         self._kube = kube
         self._now = now
         self._said: dict[str, dict[str, Any]] = {}
+
+    async def _counted_on(self, event: dict[str, Any]) -> dict[str, Any]:
+        """The event with what another operator, or this one before a restart, has counted of it."""
+        if event["count"] > 1:
+            return event
+        metadata = event["metadata"]
+        before = await self._kube.get(Kind.EVENT, metadata["namespace"], metadata["name"]) or {}
+        counted = {"count": before.get("count", 0) + 1, "firstTimestamp": before.get("firstTimestamp")}
+        event |= {name: value for name, value in counted.items() if value}
+        return event
 
     async def record(self, service: Identity, reason: str, message: str, *, warning: bool = False) -> None:
         """Say `message` about `service`."""
@@ -61,6 +72,7 @@ class Recorder:
             self._said.clear()
         self._said[told] = event
         try:
-            await self._kube.apply(event)
+            if event["count"] > 1 or await self._kube.create(event) is None:
+                await self._kube.apply(await self._counted_on(event))
         except KubeError as error:
             _log.warning("event %s about %s/%s was not written: %s", reason, service.namespace, service.name, error)

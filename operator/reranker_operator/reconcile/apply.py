@@ -7,7 +7,7 @@ which each child carries, and by whether the fields are there as they were sent.
 nothing of what somebody changed since, and the fields say nothing of those that are to go.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,7 +16,11 @@ from reranker_operator.kube import ConflictError, Kind, Kube, RefusedError
 from reranker_operator.reconcile.cache import Cache
 from reranker_operator.reconcile.foreign import removals, replacement
 
+Json = dict[str, Any]
+
 _MAX_REMEMBERED = 100_000
+_OF_NOTHING = "1"
+"""A resource version that no object has: with it, an apply makes an object, and never changes one."""
 _ATOMIC = ("selector", "nodeSelector")
 """Maps that the server takes whole: one more key in them is a change."""
 _LIST_KEYS = ("mountPath", "containerPort", "port", "name")
@@ -33,6 +37,14 @@ class Applied:
     """What somebody else had changed or deleted, in words."""
 
 
+class StrangerError(Exception):
+    """Somebody else's object stands where one of ours should."""
+
+    def __init__(self, document: Json) -> None:
+        super().__init__(f"{document['kind']} {document['metadata']['name']} is not ours")
+        self.document = document
+
+
 class Applier:
     """Applies objects and remembers what it applied."""
 
@@ -41,15 +53,17 @@ class Applier:
         self._exempt = exempt_managers
         self._applied: dict[tuple[str, str, str], _Memory] = {}
 
-    async def apply(self, wanted: dict[str, Any], live: dict[str, Any] | None, into: Applied) -> None:
-        """Make `wanted` so; `live` is what was observed in its place."""
+    async def apply(
+        self, wanted: dict[str, Any], live: dict[str, Any] | None, into: Applied, is_ours: Callable[[Json], bool]
+    ) -> None:
+        """Make `wanted` so; `live` is what was observed in its place. Raises `StrangerError`."""
         kind, namespace, name = wanted["kind"], wanted["metadata"]["namespace"], wanted["metadata"]["name"]
         key, stamp = (kind, namespace, name), digest(wanted)
         remembered = self._applied.get(key)
         if live is not None and _is_in_place(live, wanted, stamp, remembered):
             current = live
         else:
-            current = await self._apply(_stamped(wanted, stamp), live)
+            current = await self._apply(_stamped(wanted, stamp), live, is_ours)
             # Only what was ours before, and is not as it was before, has been put back.
             if remembered is not None and remembered.stamp == stamp and _version(live) != _version(current):
                 lost = current["metadata"]["uid"] != remembered.uid
@@ -70,14 +84,23 @@ class Applier:
         await self._kube.delete(Kind.of(live), metadata["namespace"], metadata["name"], uid=metadata["uid"])
         self._applied.pop((live["kind"], metadata["namespace"], metadata["name"]), None)
 
-    async def _apply(self, wanted: dict[str, Any], live: dict[str, Any] | None) -> dict[str, Any]:
+    async def _apply(self, wanted: Json, live: Json | None, is_ours: Callable[[Json], bool]) -> Json:
+        metadata = wanted["metadata"]
+        if live is None:
+            try:
+                return await self._kube.apply({**wanted, "metadata": {**metadata, "resourceVersion": _OF_NOTHING}})
+            except ConflictError:
+                live = await self._kube.get(Kind.of(wanted), metadata["namespace"], metadata["name"])
+                if live is None:
+                    raise  # it is gone again
+                if not is_ours(live):
+                    raise StrangerError(live) from None
         try:
             return await self._kube.apply(wanted)
         except RefusedError:
-            operations = replacement(live, wanted) if live is not None else []
+            operations = replacement(live, wanted)
             if not operations:
                 raise
-            metadata = wanted["metadata"]
             # Where it is `wanted` itself that the server does not take, this is refused in the same words.
             await self._kube.json_patch(Kind.of(wanted), metadata["namespace"], metadata["name"], operations)
             return await self._kube.apply(wanted)

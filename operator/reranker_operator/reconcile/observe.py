@@ -1,10 +1,9 @@
 """Observe: put together everything that decides about one service, from what the watches told.
 
-What the cache does not hold, and what a round is about to make, is asked for once: an object of that name may be
-somebody else's, which a watch of our own objects does not show.
+An object that is not here may be there all the same, as somebody else's: a watch of our own shows none of those.
+Whoever applies finds out (`apply.py`).
 """
 
-import asyncio
 import datetime
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,7 +12,7 @@ from reranker_operator.api import RerankerService
 from reranker_operator.desired import Desired, Optional
 from reranker_operator.desired.claim import mounted_claim
 from reranker_operator.desired.metadata import MODEL_HASH, RANKING
-from reranker_operator.kube import ForbiddenError, Kind, Kube, NotFoundError
+from reranker_operator.kube import Kind, Kube
 from reranker_operator.reconcile.cache import Cache
 from reranker_operator.reconcile.references import Missing, References
 
@@ -39,8 +38,6 @@ class Observed:
     """Those that are asked for, but are of a kind that the server does not know."""
     claim: dict[str, Any] | None
     """The claim that every ranking pod mounts, if there is one."""
-    revisions: list[dict[str, Any]]
-    """ControllerRevisions, newest first."""
     missing: list[Missing]
     unchecked: list[str] = field(default_factory=list)
 
@@ -50,8 +47,6 @@ class Observer:
 
     def __init__(self, kube: Kube, cache: Cache) -> None:
         self._kube, self._cache = kube, cache
-        self._asked: dict[tuple[str, str], tuple[str, int]] = {}
-        """Uid and generation of each service whose Deployment was asked for before it is due."""
         self._claims: dict[tuple[str, str], dict[str, Any]] = {}
 
     async def observe(
@@ -64,43 +59,28 @@ class Observer:
         pods = cache.children(Kind.POD, key)
         job = _current_job(jobs, wanted)
         own_pods = [pod for pod in pods if job is not None and _owned_by(pod, str(job["metadata"]["uid"]))]
-        account, front, deployment, *optional = await asyncio.gather(
-            self._look(Kind.SERVICE_ACCOUNT, namespace, name, due=wanted.service_account is not None),
-            self._look(Kind.SERVICE, namespace, name, due=True),
-            self._look(Kind.DEPLOYMENT, namespace, name, due=self._is_due(service, job)),
-            *(
-                self._look(Kind.named(each.kind), namespace, each.name, due=_is_asked_for(each, cache))
-                for each in wanted.optional
-            ),
-        )
         return Observed(
-            service_account=account,
-            service=front,
-            deployment=deployment,
+            service_account=cache.child(Kind.SERVICE_ACCOUNT, namespace, name),
+            service=cache.child(Kind.SERVICE, namespace, name),
+            deployment=cache.child(Kind.DEPLOYMENT, namespace, name),
             job=job,
             other_jobs=[each for each in jobs if each is not job and _owned_by(each, service.uid)],
             pods=_newest_first([pod for pod in pods if _component(pod) == RANKING]),
             job_pods=_newest_first(own_pods),
             refused_job_pods=await self._refusal(job, now) if job is not None and not own_pods else None,
-            optional={(each.kind, each.name): live for each, live in zip(wanted.optional, optional, strict=True)},
+            optional={
+                (each.kind, each.name): cache.child(Kind.named(each.kind), namespace, each.name)
+                for each in wanted.optional
+            },
             unserved=[
                 each
                 for each in wanted.optional
                 if each.document is not None and not cache.served(Kind.named(each.kind))
             ],
             claim=await self._claim(service),
-            revisions=sorted(
-                (each for each in cache.children(Kind.CONTROLLER_REVISION, key) if _owned_by(each, service.uid)),
-                key=lambda each: int(each["revision"]),
-                reverse=True,
-            ),
             missing=references.missing,
             unchecked=references.unchecked,
         )
-
-    def forget(self, key: tuple[str, str]) -> None:
-        """The service is gone."""
-        self._asked.pop(key, None)
 
     async def _claim(self, service: RerankerService) -> dict[str, Any] | None:
         """The claim that ranking pods mount. It is read once: what matters of it, its access modes, never changes."""
@@ -117,23 +97,6 @@ class Observer:
             if uid is not None and (claim := await self._kube.get(Kind.CLAIM, *place)) is not None:
                 self._claims[place] = claim
         return self._claims.get(place)
-
-    async def _look(self, kind: Kind, namespace: str, name: str, *, due: bool) -> dict[str, Any] | None:
-        known = self._cache.child(kind, namespace, name)
-        if known is not None or not due:
-            return known
-        try:
-            return await self._kube.get(kind, namespace, name)
-        except (ForbiddenError, NotFoundError):  # applying it tells
-            return None
-
-    def _is_due(self, service: RerankerService, job: dict[str, Any] | None) -> bool:
-        """A Deployment that is not due is asked for once all the same: that its name is taken should be known early."""
-        key, state = (service.namespace, service.name), (service.uid, service.generation)
-        if self._asked.get(key) != state:
-            self._asked[key] = state
-            return True
-        return job is None or bool(job.get("status", {}).get("conditions"))
 
     async def _refusal(self, job: dict[str, Any], now: datetime.datetime) -> str | None:
         """Why the server refuses this Job's pods: a Job has no condition for it, only events."""
@@ -162,10 +125,6 @@ def _current_job(jobs: list[dict[str, Any]], wanted: Desired) -> dict[str, Any] 
 def _is_complete(job: dict[str, Any]) -> bool:
     conditions = job.get("status", {}).get("conditions") or ()
     return any(each["type"] == "Complete" and each["status"] == "True" for each in conditions)
-
-
-def _is_asked_for(each: Optional, cache: Cache) -> bool:
-    return each.document is not None and cache.served(Kind.named(each.kind))
 
 
 def _component(pod: dict[str, Any]) -> str:

@@ -49,6 +49,11 @@ class Plan:
     leaving: str | None = None
     """An object of an earlier service of this name that is still being removed."""
 
+    @property
+    def is_barred(self) -> bool:
+        """Whether nothing can be done, as somebody else's object stands in the way."""
+        return self.taken is not None or self.leaving is not None
+
 
 def judge(wanted: Desired, observed: Observed) -> ModelVerdict:
     """What the model Job found, or what the Deployment proves: its template changes only after a verdict."""
@@ -81,17 +86,18 @@ def plan(
         *((observed.optional.get((each.kind, each.name)), each.document) for each in wanted.optional),
     ]
     for live, made in pairs:
-        if live is not None and made is not None and (stranger := _stranger(service, live)):
-            return stranger
+        if live is not None and made is not None and (found := stranger(service, live)):
+            return found
     needed = [each.document for each in wanted.optional if each.holds_data]
-    apply = [made for made in (wanted.service_account, wanted.service, *needed) if made is not None]
+    # The Service first: its name is the one that somebody else may have taken.
+    apply = [made for made in (wanted.service, wanted.service_account, *needed) if made is not None]
     unserved = {each.kind for each in observed.unserved}
     delete: list[dict[str, Any]] = [
         live
         for each in wanted.optional
         if each.document is None
         and (live := observed.optional.get((each.kind, each.name))) is not None
-        and (_is_spare(service, observed, live) if each.holds_data else _is_ours(service, live))
+        and (_is_spare(service, observed, live) if each.holds_data else is_ours(service, live))
     ]
     if wanted.service_account is None:
         delete += _spare_account(service, observed)
@@ -176,7 +182,7 @@ def _failed_at(job: dict[str, Any] | None) -> datetime.datetime | None:
 def _spare_account(service: RerankerService, observed: Observed) -> list[dict[str, Any]]:
     """Our ServiceAccount, if no pod runs under it any more: those of an earlier template need it to the end."""
     account = observed.service_account
-    if account is None or not _is_ours(service, account):
+    if account is None or not is_ours(service, account):
         return []
     deployment = [observed.deployment["spec"]["template"]] if observed.deployment is not None else []
     used = {_account(pod) for pod in (*deployment, *observed.pods)}
@@ -216,7 +222,8 @@ def _annotation(document: dict[str, Any] | None, name: str) -> str | None:
     return annotations.get(name)
 
 
-def _is_ours(service: RerankerService, live: dict[str, Any]) -> bool:
+def is_ours(service: RerankerService, live: dict[str, Any]) -> bool:
+    """Whether an object belongs to `service`."""
     owners = live["metadata"].get("ownerReferences", ())
     labels = live["metadata"].get("labels") or {}
     marked = (labels.get("app.kubernetes.io/managed-by"), labels.get("app.kubernetes.io/instance"))
@@ -226,8 +233,9 @@ def _is_ours(service: RerankerService, live: dict[str, Any]) -> bool:
     )
 
 
-def _stranger(service: RerankerService, live: dict[str, Any]) -> Plan | None:
-    if _is_ours(service, live):
+def stranger(service: RerankerService, live: dict[str, Any]) -> Plan | None:
+    """The plan where `live` belongs to somebody else: to do nothing."""
+    if is_ours(service, live):
         return None
     name = f"{live['kind']} {live['metadata']['name']}"
     for owner in live["metadata"].get("ownerReferences", ()):

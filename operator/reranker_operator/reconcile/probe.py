@@ -204,7 +204,12 @@ class Prober:
                 aiohttp.ClientSession(trust_env=False, timeout=timeout) as session,
                 session.post(target.url, json=body, headers=headers, **more) as answer,
             ):
-                text = (await answer.content.read(MOST_BYTES)).decode(errors="replace")
+                read = bytearray()
+                async for chunk in answer.content.iter_any():
+                    read += chunk
+                    if len(read) > MOST_BYTES:
+                        break
+                text = read.decode(errors="replace")
                 status, revision = answer.status, answer.headers.get("X-Reranker-Revision", "")
         except TimeoutError:
             raise _NoVerdict(Reason.UNREACHABLE, f"{target.url}: no answer within {ANSWER_SECONDS:g} s") from None

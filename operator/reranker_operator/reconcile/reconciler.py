@@ -5,6 +5,7 @@ import secrets
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from reranker_operator.api import ConditionType, Identity, InvalidResourceError, Reason, RerankerService
@@ -14,12 +15,12 @@ from reranker_operator.desired.pod import secrets as secrets_of
 from reranker_operator.kube import ConflictError, Kind, Kube, KubeError
 from reranker_operator.kube.events import utc_now
 from reranker_operator.reconcile.admission import host_path_problem
-from reranker_operator.reconcile.apply import Applied, Applier
+from reranker_operator.reconcile.apply import Applied, Applier, StrangerError
 from reranker_operator.reconcile.cache import Cache
 from reranker_operator.reconcile.conditions import Facts, conditions, rejected
 from reranker_operator.reconcile.contents import Contents
 from reranker_operator.reconcile.observe import SILENT_SECONDS, Observed, Observer
-from reranker_operator.reconcile.plan import RECHECK_SECONDS, ModelVerdict, Plan, judge, plan
+from reranker_operator.reconcile.plan import RECHECK_SECONDS, ModelVerdict, Plan, is_ours, judge, plan, stranger
 from reranker_operator.reconcile.probe import KEY_ENTRY, Probe, Prober, Target, target_of
 from reranker_operator.reconcile.references import References, resolve
 from reranker_operator.reconcile.report import Reporter, bare_status, status_of
@@ -99,12 +100,16 @@ class Reconciler:
         verdict = judge(wanted, observed)
         planned = plan(service, wanted, observed, verdict, recalled, self._now())
         applied, trouble = Applied(), None
-        if planned.leaving is not None or planned.taken is not None:
+        if not planned.is_barred:
+            try:
+                trouble = await self._carry_out(service, planned, observed, applied)
+            except StrangerError as error:
+                planned = stranger(service, error.document) or planned
+        if planned.is_barred:
             # What stands there says nothing about this service.
             observed, verdict = replace(observed, deployment=None, job=None, pods=[], job_pods=[]), ModelVerdict()
             self._scaler.forget((service.namespace, service.name))
         else:
-            trouble = await self._carry_out(planned, observed, applied)
             self._scaler.follow(service, scaled=recalled.given.scaled)
         facts = Facts(
             service=service,
@@ -146,7 +151,6 @@ class Reconciler:
     def _forget(self, key: Key) -> None:
         self._prober.forget(key)
         self._scaler.forget(key)
-        self._observer.forget(key)
         self._cache.refer(key, ())
         self._read.pop(key, None)
 
@@ -166,7 +170,9 @@ class Reconciler:
             self._now(),
         )
 
-    async def _carry_out(self, planned: Plan, observed: Observed, applied: Applied) -> KubeError | None:
+    async def _carry_out(
+        self, service: RerankerService, planned: Plan, observed: Observed, applied: Applied
+    ) -> KubeError | None:
         """Do what the plan says, as far as the server lets us; returns what stopped it."""
         found = (observed.service_account, observed.service, observed.job, observed.deployment)
         live = {(each["kind"], each["metadata"]["name"]): each for each in found if each is not None}
@@ -180,7 +186,8 @@ class Reconciler:
             if planned.hand_over is not None:
                 self._cache.learn(await self._kube.apply(planned.hand_over, manager=SCALER))
             for each in planned.apply:
-                await self._applier.apply(each, live.get((each["kind"], each["metadata"]["name"])), applied)
+                found_live = live.get((each["kind"], each["metadata"]["name"]))
+                await self._applier.apply(each, found_live, applied, partial(is_ours, service))
         except ConflictError:
             raise  # somebody was faster: the next round reads what they wrote
         except KubeError as error:

@@ -66,6 +66,8 @@ def recall(
     """What holds for `service`; `pods` are its ranking pods, `inputs` stands for what their container reads at its
     start, `credentials` for what the model is downloaded with."""
     made_of = spec_hash(service, inputs)
+    ours = (each for each in revisions if service.uid in _owners(each))
+    revisions = sorted(ours, key=lambda each: int(each["revision"]), reverse=True)
     recorded = next((each for each in revisions if _note(each, SPEC_HASH) == made_of), None)
     template = template_of(recorded) if recorded is not None else None
     hashed = template_hash(template)
@@ -153,6 +155,10 @@ def _seen(deployment: Json) -> bool:
     return int(deployment.get("status", {}).get("observedGeneration", 0)) >= int(
         deployment["metadata"].get("generation", 0)
     )
+
+
+def _owners(document: Json) -> list[str]:
+    return [each["uid"] for each in document["metadata"].get("ownerReferences", ())]
 
 
 def _note(document: Json, name: str) -> str | None:
