@@ -37,6 +37,7 @@ ADVICE: Final = {
     "reranker_passages_total": "the rate is the work asked for; by requests: passages of one",
     "reranker_request_passages": "near `RERANKER_MAX_PASSAGES`: raise it, or let large requests be split",
     "reranker_tokens_total": "by passages: how long they are; the rate against `reranker_tokens_per_second`: how busy",
+    "reranker_tokenised_characters_total": "far ahead of the tokens: long texts of which little is read, or given up",
     "reranker_truncated_passages_total": "many: longer than the model reads; send shorter ones, or ask for chunks",
     "reranker_emptied_passages_total": "any: queries as long as the limit; their ranking means nothing",
     "reranker_chunks_total": "by passages: what long documents cost",

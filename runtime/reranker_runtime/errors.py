@@ -5,7 +5,7 @@ RerankerError
 ├── ModelError            a model directory that may not be served; carries a Reason; exits 2
 ├── FetchError            a download that did not come to its end; carries a FetchReason; exits 2, or 1: try again
 └── RequestError          one request that is not answered with a ranking; carries an HTTP status
-    ├── InvalidRequest    400, 404, 405, 413, 422: the caller must change the request
+    ├── InvalidRequest    400, 404, 405, 413, 415, 422: the caller must change the request
     │   └── InputTooLong  422: a pair exceeds the token limit and truncation is off, or could not help
     ├── Unauthenticated   401: no key, or one that is not known
     ├── RateLimited       429: the client has used up its tokens for now; says when to come back
@@ -183,6 +183,7 @@ class RequestError(RerankerError):
         detail: dict[str, Any] | None = None,
         retry_after: int | None = None,
         at: Place = (),
+        field: str = "",
     ) -> None:
         super().__init__(brief(message, MOST_MESSAGE))
         if status is not None:
@@ -190,6 +191,8 @@ class RequestError(RerankerError):
         self._detail: dict[str, Any] = detail or {}
         self.retry_after = retry_after
         self.at = at
+        self._field = field
+        """For messages that name the field themselves, in the caller's words."""
 
     @property
     def passage(self) -> int | None:
@@ -211,8 +214,12 @@ class RequestError(RerankerError):
         return f"{where}: {said}" if where else said
 
     def where(self, words: Words) -> str:
-        """The path of the field at fault; empty where it is none in particular."""
+        """Where in the request the fault is, as the message begins with it; empty where it does not."""
         return ".".join(str(getattr(words, part, part) if isinstance(part, str) else part) for part in self.at)
+
+    def field(self, words: Words) -> str:
+        """The path of the field at fault; empty where it is none in particular."""
+        return self._field or self.where(words)
 
     def behind(self, passages: int) -> RequestError:
         """The same, where so many passages of the request stood before those that the engine was given."""

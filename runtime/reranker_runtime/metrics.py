@@ -51,6 +51,11 @@ class Metrics:
             "reranker_request_passages", "Passages in one request", buckets=COUNTS, registry=registry
         )
         self.tokens = Counter("reranker_tokens_total", "Tokens ranked, special tokens included", registry=registry)
+        self.tokenised = Counter(
+            "reranker_tokenised_characters_total",
+            "Characters tokenised, for requests that were refused or given up, too",
+            registry=registry,
+        )
         self.truncated = Counter(
             "reranker_truncated_passages_total", "Passages that lost tokens to the limit", registry=registry
         )

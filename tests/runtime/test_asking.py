@@ -130,7 +130,7 @@ def test_large_requests_are_ranked_in_parts_where_the_server_says_so(bert: Any, 
     texts[17] = words(600)
     refused = parted.rank("w1 w2", texts)
     assert refused.status_code == 422
-    assert refused.json()["detail"] == {"passage": 17}
+    assert refused.json()["detail"] == {"passage": 17, "field": "passages.17"}
     assert "passages.17 with the query" in refused.json()["message"]
     assert parted.http.get("/v1/metadata").json()["limits"]["splitsLargeRequests"] is True
 
@@ -164,4 +164,4 @@ def test_a_query_that_leaves_one_token_does_not_make_a_chunk_of_each_word(parted
     assert answer.status_code == 422
     said = json.loads(answer.text)
     assert "passages.1: up to here the documents make more than 98 chunks of 1 tokens" in said["message"]
-    assert said["detail"] == {"passage": 1}
+    assert said["detail"] == {"passage": 1, "field": "passages.1"}

@@ -3,106 +3,21 @@
 from __future__ import annotations
 
 import contextlib
-import http.client
-import json
 import select
-import signal
 import socket
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import httpx
 import pytest
+from peers import GOOD, Peer, connections, dropped, get, post, refused, sample
 
-GOOD = b'{"query": {"text": "w1"}, "passages": [{"text": "w2"}, {"text": "w3"}]}'
 MIB = 1 << 20
 MOST = 24
 HEADER_SECONDS = 0.6
 IDLE_SECONDS = 1.5
-
-
-def post(body: bytes = GOOD, *headers: str, path: str = "/v1/ranking") -> bytes:
-    lines = [f"POST {path} HTTP/1.1", "Host: a", f"Content-Length: {len(body)}", *headers]
-    return "\r\n".join([*lines, "", ""]).encode() + body
-
-
-def get(path: str, *headers: str) -> bytes:
-    return "\r\n".join([f"GET {path} HTTP/1.1", "Host: a", *headers, "", ""]).encode()
-
-
-class Peer:
-    """A socket, and what comes back on it."""
-
-    def __init__(self, port: int, buffer: int = 0) -> None:
-        self.socket = socket.socket()
-        self.socket.settimeout(30)
-        if buffer:
-            self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, buffer)
-        self.socket.connect(("127.0.0.1", port))
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.socket.close()
-
-    def send(self, data: bytes) -> Peer:
-        # A server that lets go of us may do so while we send.
-        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
-            self.socket.sendall(data)
-        return self
-
-    def answers(self, count: int) -> list[tuple[int, dict[str, str], Any]]:
-        """Status, headers in lower case and JSON of each."""
-        stream = self.socket.makefile("rb")
-        found = []
-        for _ in range(count):
-            line = stream.readline()
-            if not line:
-                break
-            headers = {k.lower(): v for k, v in http.client.parse_headers(stream).items()}
-            body = stream.read(int(headers["content-length"]))
-            found.append((int(line.split()[1]), headers, json.loads(body)))
-        return found
-
-    def rest(self) -> bytes:
-        """Whatever comes until the server closes."""
-        parts = []
-        with contextlib.suppress(ConnectionResetError):
-            while part := self.socket.recv(65536):
-                parts.append(part)
-        return b"".join(parts)
-
-
-def refused(peer: Peer, status: int, said: str) -> dict[str, str]:
-    """The peer is told in NIM's shape, and the connection ends; the headers."""
-    [(got, headers, body)] = peer.answers(2)
-    assert got == status, body
-    assert set(body) == {"object", "message", "detail", "type"}
-    assert body["object"] == "error"
-    assert isinstance(body["detail"], dict)
-    assert said in body["message"]
-    assert headers["connection"] == "close"
-    return headers
-
-
-def sample(server: Any, line: str) -> float:
-    """One value, asked for at the internal port: the API port may be full."""
-    asked = http.client.HTTPConnection("127.0.0.1", server.internal_port, timeout=60)
-    asked.request("GET", "/metrics", headers={"Connection": "close"})
-    lines = asked.getresponse().read().decode().splitlines()
-    return next((float(one.rpartition(" ")[2]) for one in lines if one.rpartition(" ")[0] == line), 0.0)
-
-
-def dropped(server: Any, cause: str) -> float:
-    return sample(server, f'reranker_dropped_connections_total{{cause="{cause}",port="api"}}')
-
-
-def connections(server: Any) -> float:
-    return sample(server, 'reranker_connections{port="api"}')
 
 
 @pytest.fixture(scope="module")
@@ -391,43 +306,3 @@ def test_memory_and_scores_are_as_before_after_peers_that_misbehave(server: Any)
     misbehave(server, 16, 1000, 200)
     assert server.logits("w1", ["w2", "w3 w4"]) == before
     assert rss(server) < warm * 1.05
-
-
-def stoppable(models: Any, start: Any, **variables: object) -> Any:
-    return start(models.slow, NIM_PRECISION="fp32", **variables).ready()
-
-
-def long_request(server: Any, words: Any) -> httpx.Response:
-    passages = [{"text": words(450, n)} for n in range(500)]
-    return httpx.post(f"{server.url}/v1/ranking", json={"query": {"text": "w1"}, "passages": passages}, timeout=120)
-
-
-def test_a_stop_ends_within_the_grace_and_answers_what_is_not_done(models: Any, start: Any, words: Any) -> None:
-    server = stoppable(models, start, RERANKER_GRACE_SECONDS=0.5)
-    with ThreadPoolExecutor() as pool, Peer(server.port) as kept:
-        assert kept.send(get("/v1/version")).answers(1)[0][1].get("connection") is None
-        running = pool.submit(long_request, server, words)
-        server.wait(lambda: server.metric("reranker_running_requests") == 1, "running")
-        server.process.send_signal(signal.SIGTERM)
-        server.wait(lambda: httpx.get(f"{server.internal}/v1/health/ready").status_code == 503, "not ready")
-        [(status, headers, _)] = kept.send(post()).answers(1)
-        assert (status, headers["connection"]) == (503, "close")
-        answer = running.result()
-    assert answer.status_code == 503
-    assert "stopped before" in answer.json()["message"]
-    assert server.process.wait(30) == 0
-    assert "Traceback" not in server.log
-
-
-def test_a_second_signal_ends_at_once(models: Any, start: Any, words: Any) -> None:
-    server = stoppable(models, start, RERANKER_GRACE_SECONDS=600, NIM_REQUEST_TIMEOUT_S=600)
-    with ThreadPoolExecutor() as pool:
-        running = pool.submit(long_request, server, words)
-        server.wait(lambda: server.metric("reranker_running_requests") == 1, "running")
-        server.process.send_signal(signal.SIGTERM)
-        server.wait(lambda: httpx.get(f"{server.internal}/v1/health/ready").status_code == 503, "not ready")
-        assert not running.done()
-        server.process.send_signal(signal.SIGINT)
-        assert server.process.wait(30) == 0
-        assert isinstance(running.exception(), httpx.TransportError), "the request was too quick"
-    assert "Traceback" not in server.log

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from typing import Any
 
@@ -110,17 +111,57 @@ def test_a_wrong_body_is_422_and_names_the_field(bert: Any, body: Any, said: str
 @pytest.mark.parametrize("kind", ["bert", "strict"])
 def test_a_list_of_passages_is_read_only_as_far_as_needed(started: Any, kind: str) -> None:
     server = started[kind].ready()
-    wrong = error(post(server, GOOD | {"passages": [7] * 200_000}), 422)
+    wrong = error(post(server, GOOD | {"passages": [7] * 120_000}), 422)
     assert wrong.startswith("passages.0: Input should be an object")
     assert "passages.1" not in wrong
     assert "more" not in wrong
-    assert "passages: more than 100000 given, at most" in error(post(server, GOOD | {"passages": [{}] * 200_000}), 422)
+    many = post(server, {"text_1": "w1", "text_2": ["w2"] * 120_000}, "/score")
+    assert many.status_code == 422
+    assert many.json()["message"].startswith("text_2: more than 100000 given, at most")
 
 
-def test_a_body_of_too_many_values_is_not_parsed(bert: Any) -> None:
+def test_a_body_of_too_many_values_is_not_parsed(bert: Any, strict: Any) -> None:
     for field in ("passages", "unheard"):
-        assert "commas and brackets" in error(post(bert, GOOD | {field: [{}] * 700_000}), 413)
+        assert "commas and brackets" in error(post(bert, GOOD | {field: [{}] * 75_000}), 413)
+    # More where more passages are allowed, and what is in a text is none.
+    assert "75000 given, at most 600" in error(post(strict, GOOD | {"passages": [{"text": ""}] * 75_000}), 422)
     assert post(bert, GOOD | {"unheard": '[{,"\\' * 350_000}).status_code == 200
+    rich = [{"text": "w2"} | {f"field{n}": n for n in range(200)}] * 512
+    assert post(bert, GOOD | {"passages": rich}).status_code == 200
+
+
+def test_a_document_of_very_many_fields_is_refused(bert: Any) -> None:
+    document = {"text": "w1"} | {f"k{n}": 1 for n in range(200_000)}
+    body = json.dumps({"query": "w1", "documents": [document], "return_documents": True}, separators=(",", ":"))
+    answer = post(bert, body.encode(), "/v1/rerank")
+    assert answer.status_code == 413
+    assert "fewer fields beside their texts" in answer.json()["message"]
+
+
+@pytest.mark.parametrize("path", ["/v1/ranking", "/v1/rerank", "/rerank"])
+def test_a_compressed_body_is_415_and_says_what_to_send(bert: Any, path: str) -> None:
+    body = json.dumps(GOOD | {"documents": ["w2"]} if path == "/v1/ranking" else {"query": "w1", "documents": ["w2"]})
+    for coding in ("gzip", "identity, br"):
+        headers = {"Content-Encoding": coding}
+        answer = bert.http.post(path, content=gzip.compress(body.encode()), headers=headers)
+        assert answer.status_code == 415
+        assert answer.headers["Accept-Encoding"] == "identity"
+        assert (
+            f"Content-Encoding: {coding.split()[-1]} is not read here; send the body as it is"
+            in answer.json()["message"]
+        )
+    for coding in ("identity", "Identity, identity", ""):
+        assert bert.http.post(path, content=body, headers={"Content-Encoding": coding}).status_code == 200
+
+
+@pytest.mark.parametrize("path", ["/v1/ranking", "/v1/rerank", "/rerank"])
+def test_a_byte_order_mark_is_no_part_of_the_body(bert: Any, strict: Any, path: str) -> None:
+    body = GOOD if path == "/v1/ranking" else {"query": "w1", "documents": ["w2"]}
+    for server in (bert, strict):
+        assert post(server, b"\xef\xbb\xbf" + json.dumps(body).encode(), path).status_code == 200
+    texts = post(bert, b'\xef\xbb\xbf{"query": "w1", "texts": ["w2"]}', "/rerank")
+    assert texts.json()[0]["index"] == 0
+    assert "not JSON" in error(post(bert, b"\xef\xbb\xbf" * 2 + json.dumps(GOOD).encode()), 400)
 
 
 @pytest.mark.parametrize("body", [b"", b"{", b"\xff\xfe", b'{"query": {"text": "\\ud800"}}', b"[" * 100_000])

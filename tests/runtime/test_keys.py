@@ -69,6 +69,14 @@ def rank(server: Any, *headers: tuple[str, str], path: str = "/v1/ranking", **ex
     return server.http.post(path, json=GOOD | extra, headers=list(headers))
 
 
+def assert_read_by_all(body: dict[str, Any], said: str, kind: str) -> None:
+    """/rerank's shape before anybody knows who asks: TEI's clients read `error`, the others `message` or `detail`."""
+    assert set(body) == {"message", "detail", "error", "error_type"}
+    assert said in body["message"]
+    assert body["message"] == body["detail"] == body["error"]
+    assert body["error_type"] == kind
+
+
 def allowed(server: Any, key: str) -> bool:
     answer = rank(server, ("X-API-Key", key))
     assert answer.status_code in (200, 401), answer.text
@@ -127,6 +135,9 @@ def test_without_a_valid_key_every_answer_is_the_same_401(keyed: Any) -> None:
     assert "Authorization: Bearer KEY" in body["message"]
     assert {answer.headers["WWW-Authenticate"] for answer in answers} == {"Bearer"}
     assert ALICE not in text
+    mixed = keyed.http.post("/rerank", json={"query": "w1", "texts": ["w2"]})
+    assert mixed.status_code == 401
+    assert_read_by_all(mixed.json(), "Authorization: Bearer KEY", "authentication_error")
 
 
 @pytest.mark.parametrize(
@@ -194,6 +205,9 @@ def test_a_request_of_many_parts_is_let_in_once_and_pays_for_all(keyed: Any, wor
     refused = keyed.http.post("/score", json=body, headers=[many])
     assert refused.status_code == 429
     assert set(refused.json()) == {"message", "detail", "error"}
+    mixed = keyed.http.post("/rerank", json={"query": "w1", "texts": ["w2"]}, headers=[many])
+    assert mixed.status_code == 429
+    assert_read_by_all(mixed.json(), "client many has used up", "rate_limit_error")
 
 
 def test_keys_in_a_file_change_without_a_restart(keyed: Any, file: Path) -> None:

@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import httpx
+from peers import Peer, get, post
 
 UNKNOWN = "sha256:" + "0" * 64
 
@@ -35,6 +36,10 @@ def test_the_port_answers_before_the_model_is_loaded(models: Any, start: Any) ->
     assert refused.status_code == 503
     assert "being loaded" in refused.json()["message"]
     assert int(refused.headers["Retry-After"]) > 0
+    mixed = server.http.post("/rerank", json={"query": "w1", "texts": ["w2"]})
+    assert mixed.status_code == 503
+    assert mixed.json()["message"] == mixed.json()["error"] == refused.json()["message"]
+    assert mixed.json()["error_type"] == "Unhealthy"
     # Stopped while it loads: no waiting for torch, no fault.
     assert server.stop() == 0
     assert "Traceback" not in server.log
@@ -64,6 +69,30 @@ def test_a_caller_leaves_and_then_a_stop_finishes_what_runs(models: Any, start: 
         assert not running.done(), "the request was too quick for this test to mean anything"
         assert len(running.result().json()["rankings"]) == 80
     assert server.stop() == 0
+
+
+def test_tokenising_ends_with_the_wait_for_it(models: Any, start: Any) -> None:
+    # The same thread tokenises every text of this length, so whoever is answered afterwards knows that it is free.
+    server = start(models.bert, NIM_PRECISION="fp32", RERANKER_MAX_QUEUE_SECONDS=2).ready()
+    text = "w1 " * 10_000_000
+    long = json.dumps({"query": {"text": "w1"}, "passages": [{"text": text}], "max_chunks_per_doc": 1}).encode()
+
+    def tokenised() -> float:
+        return float(server.metric("reranker_tokenised_characters_total"))
+
+    with Peer(server.port) as caller:
+        caller.send(post(long))
+        server.wait(lambda: tokenised() > 0, "at the long text")
+    server.wait(lambda: " status=499 " in server.log, "told that the caller hung up")
+    server.wait(lambda: server.rank("w1", ["w2 " * 700_000], truncate="END").status_code == 200, "free")
+    assert tokenised() < len(text)
+
+    before = tokenised()
+    with Peer(server.port) as caller:
+        [(status, _, body)] = caller.send(post(long)).answers(1)
+    assert (status, body["detail"]["cause"]) == (503, "queue_timeout")
+    server.wait(lambda: server.rank("w1", ["w2 " * 700_000], truncate="END").status_code == 200, "free")
+    assert tokenised() - before < len(text)
 
 
 def test_a_model_that_cannot_be_served_ends_the_process(models: Any, start: Any, tmp_path: Any, run: Any) -> None:
@@ -131,3 +160,43 @@ def test_a_port_in_use_is_named(run: Any, bert: Any) -> None:
         f"error: cannot listen on 127.0.0.1:{bert.port}: Address already in use; "
         "choose another address or port (NIM_HTTP_API_PORT, NIM_BIND_ADDR)\n"
     )
+
+
+def stoppable(models: Any, start: Any, **variables: object) -> Any:
+    return start(models.slow, NIM_PRECISION="fp32", **variables).ready()
+
+
+def long_request(server: Any, words: Any) -> httpx.Response:
+    passages = [{"text": words(450, n)} for n in range(500)]
+    return httpx.post(f"{server.url}/v1/ranking", json={"query": {"text": "w1"}, "passages": passages}, timeout=120)
+
+
+def test_a_stop_ends_within_the_grace_and_answers_what_is_not_done(models: Any, start: Any, words: Any) -> None:
+    server = stoppable(models, start, RERANKER_GRACE_SECONDS=0.5)
+    with ThreadPoolExecutor() as pool, Peer(server.port) as kept:
+        assert kept.send(get("/v1/version")).answers(1)[0][1].get("connection") is None
+        running = pool.submit(long_request, server, words)
+        server.wait(lambda: server.metric("reranker_running_requests") == 1, "running")
+        server.process.send_signal(signal.SIGTERM)
+        server.wait(lambda: httpx.get(f"{server.internal}/v1/health/ready").status_code == 503, "not ready")
+        [(status, headers, _)] = kept.send(post()).answers(1)
+        assert (status, headers["connection"]) == (503, "close")
+        answer = running.result()
+    assert answer.status_code == 503
+    assert "stopped before" in answer.json()["message"]
+    assert server.process.wait(30) == 0
+    assert "Traceback" not in server.log
+
+
+def test_a_second_signal_ends_at_once(models: Any, start: Any, words: Any) -> None:
+    server = stoppable(models, start, RERANKER_GRACE_SECONDS=600, NIM_REQUEST_TIMEOUT_S=600)
+    with ThreadPoolExecutor() as pool:
+        running = pool.submit(long_request, server, words)
+        server.wait(lambda: server.metric("reranker_running_requests") == 1, "running")
+        server.process.send_signal(signal.SIGTERM)
+        server.wait(lambda: httpx.get(f"{server.internal}/v1/health/ready").status_code == 503, "not ready")
+        assert not running.done()
+        server.process.send_signal(signal.SIGINT)
+        assert server.process.wait(30) == 0
+        assert isinstance(running.exception(), httpx.TransportError), "the request was too quick"
+    assert "Traceback" not in server.log

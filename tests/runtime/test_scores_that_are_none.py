@@ -33,7 +33,7 @@ def test_the_passage_is_named_and_the_server_lives(
     answer = server.rank(fine, [fine, zoo.words(3), f"a {poison}", fine])
     assert answer.status_code == 500
     said = answer.json()
-    assert said["detail"] == {"passage": 2}
+    assert said["detail"] == {"passage": 2, "field": "passages.2"}
     assert "passages.2: no finite score in float32 (1 of 4 passages)" in said["message"]
     assert "NIM_PRECISION=fp32" in said["message"]
     assert len(server.logits(fine, [fine])) == 1

@@ -236,19 +236,22 @@ def test_a_passage_needs_a_text_or_an_image(servers: dict[str, Any], empty: dict
         answer = post(server.ready(), [{"text": ""}, empty])
         assert answer.status_code == 422
         assert answer.json()["message"].startswith("passages.1.text: Field required")
-        assert answer.json()["detail"] == {"passage": 1}
+        assert answer.json()["detail"] == {"passage": 1, "field": "passages.1.image"}
 
 
 def test_the_first_of_several_bad_images_is_named(server: Any) -> None:
     bad = {"image": url(saved(LARGE)[:500])}
-    assert post(server, [passage(None, SQUARE), *[bad] * 20]).json()["detail"] == {"passage": 1}
+    assert post(server, [passage(None, SQUARE), *[bad] * 20]).json()["detail"] == {
+        "passage": 1,
+        "field": "passages.1.image",
+    }
 
 
 def test_a_text_model_refuses_an_image(bert: Any) -> None:
     answer = post(bert, [{"text": "w1"}, {"text": "w1", "image": url(saved(SQUARE))}, {"image": "nonsense"}], "w2")
     assert answer.status_code == 422
     assert answer.json()["message"].startswith("passages.1.image: this model ranks text only")
-    assert answer.json()["detail"] == {"passage": 1}
+    assert answer.json()["detail"] == {"passage": 1, "field": "passages.1.image"}
     assert logits(bert, [{"text": "w1", "image": None}], "w2") == logits(bert, [{"text": "w1"}], "w2")
 
 
@@ -290,7 +293,7 @@ def test_an_image_is_never_cut(server: Any, model: Path, truncate: str) -> None:
     assert f"Input length {LIMIT + 1} exceeds maximum allowed token size {LIMIT}" in message
     assert "passages.1.image (5 tiles)" in message
     assert "send a shorter query or a smaller image" in message
-    assert answer.json()["detail"] == {"passage": 1}
+    assert answer.json()["detail"] == {"passage": 1, "field": "passages.1.image"}
 
 
 def planner(model: Path, limit: int = LIMIT) -> Any:

@@ -83,7 +83,7 @@ class Play:
         return self.metrics.registry.get_sample_value("reranker_queue_requests")
 
     async def waits_for(self, requests: int) -> None:
-        await until(lambda: self.waiting() == requests and not self.queue._tokenising)
+        await until(lambda: self.waiting() == requests and not self.queue._errands)
 
     def refused(self, cause: str) -> float:
         return float(self.metrics.refused.labels(cause)._value.get())

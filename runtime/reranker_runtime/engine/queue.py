@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
+from reranker_runtime.engine.errand import Abandoned, Errand
 from reranker_runtime.engine.pool import Job, Pool
 from reranker_runtime.engine.rows import Ask, Plan, Scores
 from reranker_runtime.errors import TimedOut, Unavailable
@@ -52,7 +53,8 @@ class Queue:
         self._loop = asyncio.get_running_loop()
         self._tokenizers = ThreadPoolExecutor(settings.tokenizers, thread_name_prefix="tokenise")
         self._long_texts = ThreadPoolExecutor(1, thread_name_prefix="tokenise-long")
-        self._tokenising = 0
+        self._errands: set[Errand] = set()
+        """Of the requests that are being tokenised."""
         self._closed = False
         self._jobs: set[Job] = set()
         # Asked when read: workers take rows without a word to the event loop.
@@ -65,7 +67,7 @@ class Queue:
 
     @property
     def _waiting(self) -> int:
-        return self._tokenising + sum(job.started is None for job in list(self._jobs))
+        return len(self._errands) + sum(job.started is None for job in list(self._jobs))
 
     def _count_batch(self, rows: int, tokens: int, seconds: float) -> None:
         self._metrics.batch_rows.observe(rows)
@@ -102,16 +104,20 @@ class Queue:
 
     async def _score(self, ask: Ask, times: Times, charge: Callable[[Plan], None], *, admitted: bool) -> Scores:
         latest = None if admitted else self._loop.time() + self._settings.max_queue_seconds
-        self._tokenising += 1
+        errand = Errand(self._metrics.tokenised.inc)
+        self._errands.add(errand)
         try:
             async with asyncio.timeout_at(latest):
                 # Texts that take seconds have a thread of their own: two such requests would be in everybody's way.
                 threads = self._tokenizers if ask.letters < LONG else self._long_texts
-                plan = await self._loop.run_in_executor(threads, self._scorer.plan, ask)
+                plan = await self._loop.run_in_executor(threads, errand.run, self._scorer.plan, ask)
         except TimeoutError:
             raise self._waited_too_long() from None
+        except Abandoned:
+            raise self._stopping() from None
         finally:
-            self._tokenising -= 1
+            errand.abandon()  # a thread that is still at it stops at the next part of the texts
+            self._errands.discard(errand)
         times.tokenised = time.monotonic()
         if self._closed:
             raise self._stopping()
@@ -167,6 +173,8 @@ class Queue:
     def close(self) -> None:
         """Answer whatever is not done: the process is about to end."""
         self._closed = True
+        for errand in self._errands:
+            errand.abandon()
         for job in list(self._jobs):
             self._pool.fail(job, self._stopping())
 

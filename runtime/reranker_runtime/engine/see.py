@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from reranker_runtime.engine.cpus import usable_cpus
+from reranker_runtime.engine.errand import proceed
 from reranker_runtime.engine.plan import Cut, WrittenPlanner
 from reranker_runtime.engine.rows import Passage, Plan, Truncate
 from reranker_runtime.engine.tokenise import Texts
@@ -97,9 +98,10 @@ class SeeingPlanner(WrittenPlanner):
         found: dict[str | int, Pixels] = {}
         size = 0
         for n, image in zip(order, self._decoders.map(lambda n: self._tiles(n, given[n]), order), strict=True):
+            proceed()  # leaving the loop cancels what is not being decoded yet
             found[keys[n]] = equal.setdefault(hashlib.blake2b(image.data).digest(), image)
             size += image.nbytes if found[keys[n]] is image else 0
-            if size > MOST_BYTES:  # leaving the loop cancels what is not being decoded yet
+            if size > MOST_BYTES:
                 raise InvalidRequest(
                     f"up to here the tiles of the images take more than {MOST_BYTES >> 20} MiB; "
                     "send the passages in several requests",

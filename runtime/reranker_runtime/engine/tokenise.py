@@ -16,6 +16,7 @@ from tokenizers.models import Unigram
 
 from reranker_runtime.artifacts.files import read_object
 from reranker_runtime.artifacts.vocabulary import SAVE_AGAIN
+from reranker_runtime.engine.errand import proceed
 from reranker_runtime.engine.rows import Passage, Row
 from reranker_runtime.errors import ModelError, Reason
 
@@ -158,16 +159,21 @@ def _parts(text: str) -> Iterator[tuple[int, str]]:
 
 
 def _batches(texts: Sequence[str]) -> Iterator[list[str]]:
-    """All texts in order, so many at a time that memory holds what the library makes of them."""
+    """All texts in order, so many at a time that memory holds what the library makes of them.
+
+    Raises `Abandoned` between two where nobody waits for them any more.
+    """
     batch: list[str] = []
     letters = 0
     for text in texts:
         if batch and letters + len(text) > PART:
+            proceed(letters)
             yield batch
             batch, letters = [], 0
         batch.append(text)
         letters += len(text)
     if batch:
+        proceed(letters)
         yield batch
 
 

@@ -104,6 +104,13 @@ class TeiFault(Answer):
     error_type: str
 
 
+class EitherFault(TeiFault):
+    """/rerank's failures before a body tells whose it is: others than TEI's clients read `message` or `detail`."""
+
+    message: str
+    detail: str
+
+
 class Model(Answer):
     id: str
     object: Literal["model"]

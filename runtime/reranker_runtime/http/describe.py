@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from reranker_runtime.errors import (
     InputTooLong,
@@ -20,6 +20,7 @@ from reranker_runtime.errors import (
 )
 from reranker_runtime.http import answers
 from reranker_runtime.http.dialects.dialect import Dialect, Result, Rules
+from reranker_runtime.http.dialects.either import EITHER
 from reranker_runtime.http.dialects.fields import Body
 from reranker_runtime.http.dialects.nim import NIM, RankingRequest
 from reranker_runtime.http.dialects.rerank import RERANK, RerankRequest
@@ -83,38 +84,74 @@ APIS: Final = {
         "statuses: a bare list; failures are 413 for what it calls validation, 424 for the model, 429 when overloaded.",
     ),
 }
-FAULTS: Final[tuple[tuple[str, RequestError], ...]] = (
-    (
+
+
+class Fault(NamedTuple):
+    """A failure as it is told."""
+
+    what: str
+    error: RequestError
+    early: bool = False
+    """Whether it is told before the body is read."""
+
+
+FAULTS: Final = (
+    Fault(
         "The body is no JSON, or in strict mode holds an unknown field",
         InvalidRequest("the body is not JSON: EOF while parsing a value at line 1 column 0", status=400),
     ),
-    (
+    Fault(
         "No valid key, where keys are asked for",
         Unauthenticated("a valid API key is needed: send it as 'Authorization: Bearer KEY' or in X-API-Key; ..."),
+        early=True,
     ),
-    (
+    Fault(
         "The model is not served here",
-        InvalidRequest("model 'other' is not served here; served: my-reranker. Leave model out to use it", status=404),
+        InvalidRequest(
+            "model 'other' is not served here; served: my-reranker. Leave model out to use it",
+            status=404,
+            detail={"served": ["my-reranker"]},
+            field="model",
+        ),
     ),
-    ("The body did not arrive in time", TimedOut("the body did not arrive within 60 seconds; ...", status=408)),
-    ("The body is too large", InvalidRequest("the body is larger than 67108864 bytes; ...", status=413)),
-    (
+    Fault(
+        "The body did not arrive in time",
+        TimedOut("the body did not arrive within 60 seconds; ...", status=408),
+        early=True,
+    ),
+    Fault(
+        "The body is too large",
+        InvalidRequest("the body is larger than 67108864 bytes; ...", status=413),
+        early=True,
+    ),
+    Fault(
+        "The body is compressed",
+        InvalidRequest("Content-Encoding: gzip is not read here; send the body as it is, ...", status=415),
+        early=True,
+    ),
+    Fault(
         "A field is wrong, a text too long, or there are too many",
         InputTooLong(16384, 8192, ("passages", 0), "with the query"),
     ),
-    (
+    Fault(
         "The client has used up its tokens for now; Retry-After says when to come back",
         RateLimited("client search has used up its 100000 tokens a minute; come back in 12 s, ...", retry_after=12),
+        early=True,
     ),
-    (
+    Fault(
         "The server or the model failed",
         ScoringFailed("the server failed; its log has the details under this request's X-Request-Id"),
     ),
-    (
-        "Not ready, or overloaded; Retry-After says when to come back",
+    Fault(
+        "Not ready; Retry-After says when to come back",
+        Unavailable("not ready: the model is being loaded", cause="loading"),
+        early=True,
+    ),
+    Fault(
+        "Overloaded; Retry-After says when to come back",
         Unavailable("the queue is full (1024 requests are waiting); try again shortly", cause="queue_full"),
     ),
-    ("The request took too long", TimedOut("the request took longer than 120 seconds and was given up; ...")),
+    Fault("The request took too long", TimedOut("the request took longer than 120 seconds and was given up; ...")),
 )
 RETRY: Final = "Seconds after which it is worth trying again."
 SECURITY: Final[list[dict[str, list[str]]]] = [{}, {"Bearer": []}, {"X-API-Key": []}]
@@ -147,9 +184,9 @@ def _bound(schema: Any, most: int) -> None:
 
 def operation(path: str, dialect: Dialect) -> dict[str, Any]:
     """Arguments of `add_api_route` for a ranking route."""
-    mixed = path == "/rerank"
-    told = [APIS[TEI.name], APIS[dialect.name]] if mixed else [APIS[dialect.name]]
-    dialects = [TEI, dialect] if mixed else [dialect]
+    mixed = dialect is EITHER
+    dialects = [TEI, RERANK] if mixed else [dialect]
+    told = [APIS[each.name] for each in dialects]
     schemas = [api.request.described() for api in told]
     content = {
         "schema": {"anyOf": schemas} if mixed else schemas[0],
@@ -175,7 +212,7 @@ def operation(path: str, dialect: Dialect) -> dict[str, Any]:
                     {api.request.__name__: _answered(d, api) for d, api in zip(dialects, told, strict=True)}
                 ),
             },
-            **_faults(dialects, told),
+            **_faults(dialects, early=dialect),
         },
     }
 
@@ -194,20 +231,21 @@ def _answered(dialect: Dialect, api: Api) -> Any:
     return dialect.read(json.dumps(api.example).encode(), RULES).answer(SAMPLE)
 
 
-def _faults(dialects: list[Dialect], told: list[Api]) -> dict[int | str, dict[str, Any]]:
+def _faults(dialects: list[Dialect], early: Dialect) -> dict[int | str, dict[str, Any]]:
+    """`early` tells what fails before a body is read, `dialects` whatever else."""
     responses: dict[int | str, dict[str, Any]] = {}
-    for dialect, api in zip(dialects, told, strict=True):
-        for what, error in FAULTS:
-            status, body = dialect.fault(error, dialect.words)
-            response = responses.setdefault(status, {"description": what, "content": _examples({})})
-            if isinstance(error, Unavailable | RateLimited):
+    for fault in FAULTS:
+        for dialect in [early] if fault.early else dialects:
+            status, body = dialect.fault(fault.error, dialect.words)
+            response = responses.setdefault(status, {"description": fault.what, "content": _examples({})})
+            if fault.error.retry_after is not None:
                 response["headers"] = {
                     "Retry-After": {"schema": {"type": "integer", "minimum": 1}, "description": RETRY}
                 }
-            response["model"] = response["model"] | api.fault if "model" in response else api.fault
-            response["content"]["application/json"]["examples"][f"{api.request.__name__} {error.status}"] = {
-                "value": body
-            }
+            shape = answers.EitherFault if dialect is EITHER else APIS[dialect.name].fault
+            response["model"] = response["model"] | shape if "model" in response else shape
+            examples = response["content"]["application/json"]["examples"]
+            examples[f"{dialect.name} {fault.error.status}"] = {"value": body}
     return responses
 
 

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import codecs
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Final
 
 from starlette.requests import Request
 
-from reranker_runtime.errors import InvalidRequest, TimedOut, Unavailable
+from reranker_runtime.errors import InvalidRequest, TimedOut, Unavailable, brief
 from reranker_runtime.metrics import Metrics
 from reranker_runtime.settings import Settings
+
+PLAIN: Final = ("", "identity")
+"""Content codings that leave a body as it is."""
 
 
 class Intake:
@@ -25,8 +30,9 @@ class Intake:
     async def body(self, request: Request) -> AsyncIterator[bytes]:
         """A request's body; its bytes count as held until the caller is done with what it made of them.
 
-        Raises `InvalidRequest` (413), `TimedOut` (408) and `Unavailable`.
+        Raises `InvalidRequest` (413, 415), `TimedOut` (408) and `Unavailable`.
         """
+        _check_coding(request.headers.getlist("content-encoding"))
         parts: list[bytes] = []
         size = 0
         seconds = min(self._settings.body_timeout, self._settings.request_timeout)
@@ -41,7 +47,8 @@ class Intake:
                     status=408,
                 ) from None
             size = sum(map(len, parts))
-            whole = [b"".join(parts)]
+            # Windows' tools begin texts with a byte order mark; RFC 8259 lets a reader ignore it.
+            whole = [b"".join(parts).removeprefix(codecs.BOM_UTF8)]
             parts.clear()  # the caller shall be the only one who keeps it
             yield whole.pop()
         finally:
@@ -71,4 +78,15 @@ class Intake:
             f"the body is larger than {self._settings.max_body_bytes} bytes; send fewer or shorter passages, "
             "or raise RERANKER_MAX_BODY_BYTES",
             status=413,
+        )
+
+
+def _check_coding(headers: list[str]) -> None:
+    codings = [coding.strip() for header in headers for coding in header.split(",")]
+    coded = next((coding for coding in codings if coding.lower() not in PLAIN), None)
+    if coded is not None:
+        raise InvalidRequest(
+            f"Content-Encoding: {brief(coded)} is not read here; send the body as it is, without that header "
+            "or with Content-Encoding: identity",
+            status=415,
         )

@@ -18,10 +18,10 @@ from reranker_runtime.engine.rows import Ask, Plan, Scores
 from reranker_runtime.errors import InvalidRequest, RequestError, brief
 from reranker_runtime.http.describe import operation
 from reranker_runtime.http.dialects.dialect import Asked, Dialect, Result, Rules
+from reranker_runtime.http.dialects.either import EITHER, spoken
 from reranker_runtime.http.dialects.nim import NIM
 from reranker_runtime.http.dialects.rerank import RERANK
 from reranker_runtime.http.dialects.score import SCORE
-from reranker_runtime.http.dialects.tei import TEI, is_tei
 from reranker_runtime.http.intake import Intake
 from reranker_runtime.http.quota import Quota
 from reranker_runtime.http.record import Record, record
@@ -46,7 +46,7 @@ DOORS: Final = (
     Door("/v1/ranking", NIM),
     Door("/v1/rerank", RERANK),
     Door("/v2/rerank", RERANK),
-    Door("/rerank", RERANK),
+    Door("/rerank", EITHER),
     Door("/v1/score", SCORE),
     Door("/score", SCORE, told=False),
     # From bases that end in /v1 already.
@@ -58,8 +58,6 @@ DOORS: Final = (
     Door("/{base:path}/reranking", NIM, told=False),
     Door("/reranking", NIM, told=False),
 )
-MIXED: Final = "/rerank"
-"""Where TEI's clients come, too."""
 AT_ONCE: Final = 8
 """Rankings of one request that are in the queue together, of which each has a few passages only."""
 
@@ -105,8 +103,8 @@ class RankingRoutes:
         self._quota.check(note.client)
         async with self._intake.body(request) as body:
             note.received = time.monotonic()
-            if request.scope["path"] == MIXED and is_tei(body):
-                dialect = note.dialect = TEI
+            if dialect is EITHER:
+                dialect = note.dialect = spoken(body, self._rules)
             # In the event loop: parsing holds the interpreter's lock from end to end, a thread would free nobody.
             asked = dialect.read(body, self._rules)
             del body
@@ -131,6 +129,7 @@ class RankingRoutes:
                 "Leave model out to use it",
                 status=404,
                 detail={"served": list(served)},
+                field="model",
             )
         return name
 

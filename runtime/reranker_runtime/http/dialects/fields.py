@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import re
+import sys
 from collections.abc import Sequence
 from typing import Annotated, Any, Final, Self, TypeVar
 
@@ -14,10 +16,12 @@ from reranker_runtime.errors import InvalidRequest, brief
 from reranker_runtime.http.dialects.dialect import Rules
 from reranker_runtime.settings import MOST_PASSAGES
 
-MARKS: Final = 1_000_000
-"""Commas and brackets outside texts that a body may have, several times what the most passages need."""
-MOST_QUOTES: Final = 4 * MARKS + 2
-"""That so few marks allow: before each text of a JSON body stands a mark, or a colon and before that a name."""
+MOST_MARKS: Final = 300_000
+"""Commas and brackets outside texts that a body may have: the most passages of a text and an image each."""
+MARKS_EACH: Final = 256
+"""For each passage that a request may have; what it holds beside its text is parsed and kept, too."""
+MARKS_BESIDE: Final = 10_000
+"""For what is in none of them."""
 MOST_INSTRUCTION: Final = 10_000
 """Characters of an instruction."""
 MOST_RANK_FIELDS: Final = 64
@@ -85,7 +89,7 @@ class Body(BaseModel):
     @classmethod
     def load(cls, body: bytes, items: str, rules: Rules) -> Self:
         """The body, or an `InvalidRequest` that names the faults by their paths: of the items, the first."""
-        check_marks(body)
+        check_marks(body, rules)
         try:
             request = cls.model_validate_json(body)
         except ValidationError as error:
@@ -113,6 +117,32 @@ class Document(Body):
     text: str | None = None
     image: Image = Field(None, description=IMAGE)
 
+    def told(self) -> dict[str, Any]:
+        """The document as it was sent."""
+        given = {name: getattr(self, name) for name in PARTS if name in self.model_fields_set}
+        return {name: _finite(value) for name, value in (given | (self.model_extra or {})).items()}
+
+    def joined(self, names: Sequence[str]) -> str | None:
+        """What it holds under these names, one a line; None where that is nothing."""
+        held = self.model_extra or {}
+        values = [_finite(held[name]) for name in names if name in held]
+        return "\n".join(str(value) for value in values if value is not None) or None
+
+
+def _finite(value: Any) -> Any:
+    """What JSON can carry, and in time.
+
+    1e999 is read as infinity, which is no JSON any more. An integer beyond any float takes the square of its digits to
+    be written: a body of them a minute.
+    """
+    if isinstance(value, dict):
+        return {key: _finite(held) for key, held in value.items()}
+    if isinstance(value, list):
+        return [_finite(held) for held in value]
+    if isinstance(value, int):
+        return value if value.bit_length() <= sys.float_info.max_exp else None
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
 
 def _document(value: object) -> object:
     if isinstance(value, str):
@@ -129,11 +159,17 @@ AnyDocument = Annotated[
 ]
 
 
-def check_marks(body: bytes) -> None:
-    """JSON is parsed whole before any of it is validated, and "{}," takes fifty times its size in memory."""
-    if _marks(body) > MARKS and _marks(_without_texts(body)) > MARKS:
+def check_marks(body: bytes, rules: Rules) -> None:
+    """JSON is parsed whole before any of it is validated, in the event loop, where nobody else is served meanwhile.
+
+    A field takes microseconds until it is answered with, and "{}," fifty times its size in memory.
+    """
+    most = min(MOST_MARKS, MARKS_BESIDE + MARKS_EACH * (MOST_PASSAGES if rules.split else rules.most))
+    if _marks(body) > most and _marks(_without_texts(body, most)) > most:
         raise InvalidRequest(
-            f"the body holds more than {MARKS} commas and brackets outside texts; send fewer passages", status=413
+            f"the body holds more than {most} commas and brackets outside texts; "
+            "send fewer passages, or fewer fields beside their texts",
+            status=413,
         )
 
 
@@ -141,15 +177,17 @@ def _marks(body: bytes) -> int:
     return sum(map(body.count, (b",", b"[", b"{")))
 
 
-def _without_texts(body: bytes) -> bytes:
+def _without_texts(body: bytes, marks: int) -> bytes:
     bare = body.replace(rb"\\", b"").replace(rb"\"", b"")
-    return b"".join(bare.split(b'"', MOST_QUOTES)[::2])  # a body of quotes only would be as many pieces
+    # Before each text of a JSON body stands a mark, or a colon and before that a name: so many marks allow no more
+    # quotes. A body of quotes only would be as many pieces.
+    return b"".join(bare.split(b'"', 4 * marks + 2)[::2])
 
 
 def check_number(given: int, rules: Rules, items: str) -> None:
     """Whether so many passages may be in one request."""
     if not given:
-        raise InvalidRequest(f"{items}: give at least one {items.removesuffix('s')}")
+        raise InvalidRequest(f"{items}: give at least one {items.removesuffix('s')}", field=items)
     if given > rules.most and not rules.split:
         raise _too_many(given, rules.most, items)
 
@@ -157,14 +195,11 @@ def check_number(given: int, rules: Rules, items: str) -> None:
 def passages(documents: Sequence[Document], rank_fields: Sequence[str] = ()) -> list[Passage]:
     """For the engine; raises `InvalidRequest` where one holds neither text nor image."""
     found = []
+    names = tuple(dict.fromkeys(rank_fields))
     for number, document in enumerate(documents):
         text = document.text
-        if text is None and rank_fields:
-            values = document.model_extra or {}
-            text = (
-                "\n".join(str(values[name]) for name in dict.fromkeys(rank_fields) if values.get(name) is not None)
-                or None
-            )
+        if text is None and names:
+            text = document.joined(names)
         if text is None and document.image is None:
             raise InvalidRequest(
                 "Field required, or an image where the model sees images", at=("passages", number, "text")
@@ -186,7 +221,8 @@ def chunking(tokens: int | None, most: int | None) -> Chunking | None:
 def _too_many(given: int | str, most: int, items: str) -> InvalidRequest:
     return InvalidRequest(
         f"{items}: {given} given, at most {most} are allowed in one request; send them in several requests, "
-        "or set RERANKER_SPLIT_LARGE_REQUESTS=true on the server"
+        "or set RERANKER_SPLIT_LARGE_REQUESTS=true on the server",
+        field=items,
     )
 
 
@@ -197,13 +233,16 @@ def explain(error: ValidationError, items: str, rules: Rules) -> InvalidRequest:
         return InvalidRequest(f"the body is not JSON: {faults[0]['msg'].removeprefix('Invalid JSON: ')}", status=400)
     unknown = next((fault for fault in faults if fault["type"] == UNKNOWN), None)
     if unknown is not None:
-        return InvalidRequest(_told((*unknown["loc"], unknown["ctx"]["name"]), unknown["msg"]), status=400)
-    if any(fault["type"] == "too_long" and fault["ctx"]["max_length"] == MOST_PASSAGES for fault in faults):
-        return _too_many(f"more than {MOST_PASSAGES}", MOST_PASSAGES if rules.split else rules.most, items)
+        place = (*unknown["loc"], unknown["ctx"]["name"])
+        return _at(place, items, _told(place, unknown["msg"]), status=400)
+    long = next((f for f in faults if f["type"] == "too_long" and f["ctx"]["max_length"] == MOST_PASSAGES), None)
+    if long is not None:
+        most = MOST_PASSAGES if rules.split else rules.most
+        return _too_many(f"more than {MOST_PASSAGES}", most, _path(long["loc"]))
     told = [_told(fault["loc"], fault["msg"]) for fault in faults[:MOST_FAULTS]]
     if len(faults) > MOST_FAULTS:
         told.append(f"and {len(faults) - MOST_FAULTS} more")
-    return InvalidRequest("; ".join(told))
+    return _at(faults[0]["loc"], items, "; ".join(told))
 
 
 def refuse_unknown(model: type[BaseModel], value: object) -> object:
@@ -216,7 +255,16 @@ def refuse_unknown(model: type[BaseModel], value: object) -> object:
 
 
 def _told(place: Sequence[int | str], message: str) -> str:
-    return f"{'.'.join(brief(str(name)) for name in place) or 'the body'}: {message}"
+    return f"{_path(place) or 'the body'}: {message}"
+
+
+def _at(place: Sequence[int | str], items: str, message: str, status: int | None = None) -> InvalidRequest:
+    detail = {"passage": place[1]} if place[:1] == (items,) and len(place) > 1 else {}
+    return InvalidRequest(message, status=status, field=_path(place), detail=detail)
+
+
+def _path(place: Sequence[int | str]) -> str:
+    return ".".join(brief(str(name)) for name in place)
 
 
 def _inlined(schema: Any, parts: dict[str, Any]) -> Any:

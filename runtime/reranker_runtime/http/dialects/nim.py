@@ -102,7 +102,7 @@ def read(body: bytes, rules: Rules) -> RankingRequest:
 
 
 def _read_strictly(body: bytes, rules: Rules) -> RankingRequest:
-    fields.check_marks(body)
+    fields.check_marks(body, rules)
     try:
         exact = StrictRequest.model_validate_json(body)
     except ValidationError as error:
@@ -115,10 +115,11 @@ def _read_strictly(body: bytes, rules: Rules) -> RankingRequest:
 
 def fault(error: RequestError, words: Words) -> tuple[int, dict[str, Any]]:
     """`detail` is an object, never null: LangChain evaluates `"reqId" in detail`. DataStax reads `message`."""
+    field = error.field(words)
     return error.status, {
         "object": "error",
         "message": error.told(words),
-        "detail": error.detail,
+        "detail": error.detail | ({"field": field} if field else {}),
         "type": error.kind,
     }
 

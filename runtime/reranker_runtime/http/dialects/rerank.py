@@ -6,7 +6,6 @@ fields, and none is disturbed by the others'.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Annotated, Any
 
@@ -73,17 +72,8 @@ class RerankRequest(Body):
     def _entry(self, n: int, result: Result) -> dict[str, Any]:
         entry: dict[str, Any] = {"index": n, "relevance_score": result.score(n)}
         if self.return_documents:
-            entry["document"] = _finite(self.documents[n].model_dump(exclude_unset=True))
+            entry["document"] = self.documents[n].told()
         return entry
-
-
-def _finite(value: Any) -> Any:
-    """What JSON can carry: 1e999 is read as infinity, which is no JSON any more."""
-    if isinstance(value, dict):
-        return {key: _finite(held) for key, held in value.items()}
-    if isinstance(value, list):
-        return [_finite(held) for held in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def read(body: bytes, rules: Rules) -> RerankRequest:
@@ -100,7 +90,7 @@ def fault(error: RequestError, words: Words) -> tuple[int, dict[str, Any]]:
         "error": {
             "message": message,
             "type": error.kind,
-            "param": error.where(words) or None,
+            "param": error.field(words) or None,
             "code": error.status,
         },
     }

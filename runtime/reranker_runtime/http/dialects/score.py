@@ -96,7 +96,8 @@ def read(body: bytes, rules: Rules) -> ScoreRequest:
     if len(request.text_1) not in (1, len(request.text_2)):
         raise InvalidRequest(
             f"text_1: {len(request.text_1)} given for {len(request.text_2)} in text_2; "
-            "give one for all of text_2, or one for each of them"
+            "give one for all of text_2, or one for each of them",
+            field="text_1",
         )
     return request
 

@@ -18,15 +18,17 @@ from reranker_runtime.http.dialects.fields import Body, Bounded, Instruction
 KEY: Final = re.compile(rb'"texts"\s*:')
 
 
-def is_tei(body: bytes) -> bool:
+def is_tei(body: bytes, rules: Rules) -> bool:
     """Whether a body that came to /rerank is one of TEI's: it has `texts` where the others have `documents`."""
     if not KEY.search(body):
         return False
-    fields.check_marks(body)
+    if b'"documents"' not in body:
+        return True
+    fields.check_marks(body, rules)
     try:
         found = from_json(body)
     except ValueError:
-        return b'"documents"' not in body
+        return False
     return isinstance(found, dict) and "texts" in found and "documents" not in found
 
 
