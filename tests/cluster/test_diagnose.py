@@ -396,7 +396,7 @@ def elsewhere(cluster: Cluster, operator: OperatorProcess, repository: Path) -> 
     """
     name = "operator-elsewhere"
     cluster.create_namespace(name)
-    document = yaml.safe_load((repository / "deploy/operator.yaml").read_text())
+    document = yaml.safe_load((repository / "deploy/operator/deployment.yaml").read_text())
     document["metadata"]["namespace"] = name
     document["spec"]["replicas"] = 1
     pod = document["spec"]["template"]["spec"]

@@ -195,12 +195,12 @@ def test_logs_can_be_json(cluster: Cluster, operator: OperatorProcess, tmp_path:
 def test_the_shipped_deployment_runs_with_its_own_service_account(
     cluster: Cluster, operator: OperatorProcess, rerankers: Rerankers, repository: Path
 ) -> None:
-    """The pod of deploy/operator.yaml: in-cluster address, mounted token, read-only root, probes.
+    """The pod of deploy/operator/deployment.yaml: in-cluster address, mounted token, read-only root, probes.
 
     Pods of this kit reach the API server only in the host's network, which the namespace's Pod Security level refuses:
     both are changed here, and nothing else but the ports, which must be free.
     """
-    document = yaml.safe_load((repository / "deploy/operator.yaml").read_text())
+    document = yaml.safe_load((repository / "deploy/operator/deployment.yaml").read_text())
     pod = document["spec"]["template"]["spec"]
     (container,) = pod["containers"]
     ports = {"metrics": free_port(), "health": free_port()}

@@ -17,13 +17,21 @@ NAMESPACE = "reranker-system"
 ACCOUNT = "reranker-operator"
 
 _PROJECT = PACKAGE_ROOT.parent.parent
-_MANIFESTS = ("deploy/namespace.yaml", "deploy/rbac.yaml")
+_MANIFESTS = (
+    "deploy/operator/namespace.yaml",
+    "deploy/operator/account.yaml",
+    "deploy/rules/rules.yaml",
+    "deploy/cluster-wide.yaml",
+)
 _TOKEN_SECONDS = 24 * 3600
 _READY_SECONDS = 60.0
 
 
 class OperatorProcess:
-    """A running operator. `arguments` are added to `reranker-operator run`; `through` stands before the API server."""
+    """A running operator. `arguments` are added to `reranker-operator run`; `through` stands before the API server.
+
+    `namespace` is its own one: that of its ServiceAccount, its Lease and its key.
+    """
 
     def __init__(
         self,
@@ -34,6 +42,7 @@ class OperatorProcess:
         env: Mapping[str, str] | None = None,
         name: str = "operator",
         through: FaultProxy | None = None,
+        namespace: str = NAMESPACE,
     ) -> None:
         self.cluster = cluster
         self.name = name
@@ -45,6 +54,7 @@ class OperatorProcess:
         self._more: list[str] = []
         self._env = dict(env or {})
         self._through = through
+        self._namespace = namespace
         self._token = ""
         self._child: Child | None = None
 
@@ -81,7 +91,7 @@ class OperatorProcess:
         self.metrics_port, self.health_port = free_port(), free_port()
         command = [str(Path(sys.executable).with_name("reranker-operator")), "run"]
         command += ["--metrics-port", str(self.metrics_port), "--health-port", str(self.health_port)]
-        command += [*self._arguments, *self._more]
+        command += ["--lease-namespace", self._namespace, *self._arguments, *self._more]
         environment = {"KUBECONFIG": str(self.kubeconfig), **self._env}
         self._child = Child(self.name, command, self.log, tethered=self.cluster.tethered, env=environment)
         if wait:
@@ -100,7 +110,7 @@ class OperatorProcess:
             "spec": {"expirationSeconds": _TOKEN_SECONDS},
         }
         answer: Json = portal.call(
-            portal.api.create(f"/api/v1/namespaces/{NAMESPACE}/serviceaccounts/{ACCOUNT}/token", request)
+            portal.api.create(f"/api/v1/namespaces/{self._namespace}/serviceaccounts/{ACCOUNT}/token", request)
         )
         return str(answer["status"]["token"])
 
