@@ -6,6 +6,7 @@ import pytest
 
 from localkube.cluster import Cluster
 from localkube.operator_process import OperatorProcess
+from localkube.processes import wait_until
 from rerankers import Json, Rerankers
 
 
@@ -36,6 +37,20 @@ def test_a_deleted_child_is_back_at_once(standing: Rerankers, kind: str, version
     standing.cluster.wait(version, kind, "docs", anew, namespace=standing.namespace)
     standing.wait_event("Repaired", f"{kind} docs was deleted")
     standing.wait_ready("docs")
+
+
+def test_what_is_said_again_is_counted_in_one_event(standing: Rerankers) -> None:
+    words = "ServiceAccount docs was deleted and is put back"
+
+    def counted() -> list[int]:
+        events = standing.cluster.objects("v1", "Event", standing.namespace)
+        return [each["count"] for each in events if each["message"] == words]
+
+    before = sum(counted())
+    for times in (1, 2):
+        standing.cluster.delete("v1", "ServiceAccount", "docs", standing.namespace)
+        wait_until("it to be said once more", lambda sum_=before + times: sum(counted()) == sum_, timeout=30)
+    assert counted() == [before + 2]
 
 
 def test_a_deleted_job_runs_again_and_leaves_the_pods_alone(standing: Rerankers) -> None:

@@ -75,7 +75,8 @@ class Api:
         params: Mapping[str, str] | None = None,
     ) -> Any:
         """One call; the answer's JSON (or its text, where it is none). Raises ApiError."""
-        data = None if body is None else json.dumps(body)
+        # Written as they are: YAML, which an apply is read as, knows no escapes for characters beyond U+FFFF.
+        data = None if body is None else json.dumps(body, ensure_ascii=False)
         headers = {"Content-Type": content_type} if data else {}
         call = self._session.request(method, self.server + path, data=data, headers=headers, params=params)
         try:
