@@ -13,6 +13,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from localkube.operator_process import OperatorProcess
 from rerankers import Rerankers
 
 BODY = {"query": {"text": "which way?"}, "passages": [{"text": "two roads"}, {"text": "bread"}]}
@@ -32,14 +33,14 @@ def put(rerankers: Rerankers, document: dict[str, Any]) -> None:
     rerankers.cluster.apply(document)
 
 
-def tls_secret(name: str, host: str) -> dict[str, Any]:
+def tls_secret(name: str, host: str, days: int = 90) -> dict[str, Any]:
     key = ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, host)])
     now = datetime.now(UTC)
     made = (
         x509.CertificateBuilder(subject, subject, key.public_key(), x509.random_serial_number())
         .not_valid_before(now - timedelta(hours=1))
-        .not_valid_after(now + timedelta(days=90))
+        .not_valid_after(now + timedelta(days=days))
         .add_extension(x509.SubjectAlternativeName([x509.DNSName(host)]), critical=False)
         .sign(key, hashes.SHA256())
     )
@@ -93,6 +94,30 @@ def test_a_ranking_is_asked_for_over_tls_and_with_the_operators_key(rerankers: R
     verified = rerankers.wait_condition("docs", "RankingVerified", "True", "Ranked")
     assert "https://" in verified["message"]
     assert rerankers.status("docs")["probe"]["passages"] == 8
+
+
+def test_a_certificate_that_soon_expires_is_told_of_and_ranks_on(
+    rerankers: Rerankers, operator: OperatorProcess
+) -> None:
+    put(rerankers, tls_secret("docs-tls", "docs", days=5))
+    rerankers.apply("docs", tls={"secretName": "docs-tls"})
+    told = rerankers.wait_condition("docs", "RankingVerified", "True", "CertificateExpires")
+    assert "Secret docs-tls is valid until" in told["message"]
+    rerankers.wait_ready("docs")
+    rerankers.wait_event("CertificateExpires", "renew it")
+    metric = "reranker_operator_certificate_expiry_timestamp_seconds"
+    shown = f'{metric}{{name="docs",namespace="{rerankers.namespace}"}} '
+    (line,) = [line for line in operator.metrics().splitlines() if line.startswith(shown)]
+    days = (float(line.removeprefix(shown)) - datetime.now(UTC).timestamp()) / 86_400
+    assert 4 < days < 5
+
+
+def test_a_certificate_out_of_date_is_named(rerankers: Rerankers) -> None:
+    put(rerankers, tls_secret("docs-tls", "docs", days=0))
+    rerankers.apply("docs", tls={"secretName": "docs-tls"})
+    named = rerankers.wait_condition("docs", "RankingVerified", "False", "CertificateExpired")
+    assert "Secret docs-tls is out of date" in named["message"]
+    assert rerankers.condition("docs", "Ready")["status"] == "False"
 
 
 def test_a_first_key_is_made_once_and_never_written_over(rerankers: Rerankers) -> None:

@@ -158,6 +158,22 @@ def test_a_host_path_is_refused_unless_allowed(rerankers: Rerankers) -> None:
     assert rerankers.jobs("docs") == []
 
 
+def test_a_model_that_changes_under_a_pod_is_named(rerankers: Rerankers, tmp_path: Path) -> None:
+    """A directory of a node can be another one tomorrow: each pod checks it whole, and says what it found."""
+    directory = tmp_path / "model"
+    tmp_path.chmod(0o755)
+    rerankers.put_model(directory)
+    rerankers.apply("docs", model={"source": {"hostPath": {"path": str(directory)}}})
+    rerankers.wait_ready("docs")
+    weights = next(directory.glob("*.safetensors"))
+    weights.write_bytes(weights.read_bytes()[:-1000])
+    (pod,) = rerankers.pods("docs")
+    rerankers.cluster.delete("v1", "Pod", pod["metadata"]["name"], rerankers.namespace)
+    named = rerankers.wait_condition("docs", "Progressing", "True", "ModelCheckFailed")
+    assert weights.name in named["message"]
+    assert rerankers.condition("docs", "Ready")["status"] == "False"
+
+
 def test_example_host_directory(rerankers: Rerankers, tmp_path: Path, repository: Path) -> None:
     """The example with its directory moved to where a test may write."""
     example = (repository / "examples/host-directory.yaml").read_text()

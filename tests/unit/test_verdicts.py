@@ -108,6 +108,25 @@ def test_a_running_download_is_said() -> None:
     assert failed.message.endswith("restarts): the hub cannot be reached")
 
 
+@pytest.mark.parametrize(
+    ("code", "how", "reason"),
+    [
+        (137, "Error", Reason.PROBES_FAILING),
+        (143, "Error", Reason.PROBES_FAILING),
+        (137, "OOMKilled", Reason.CRASHING),
+        (1, "Error", Reason.CRASHING),
+    ],
+)
+def test_how_a_container_ended_tells_a_crash_from_failed_probes(code: int, how: str, reason: Reason) -> None:
+    ranking = {"name": "ranking", "restartCount": 2, "state": {"running": {}}}
+    ranking["lastState"] = {"terminated": {"exitCode": code, "reason": how}}
+    pod = {"metadata": {"name": "docs-1"}, "status": {"containerStatuses": [ranking]}}
+    cause = cause_of([pod], None)
+    assert cause is not None
+    assert cause.reason is reason
+    assert "2 restarts" in cause.message
+
+
 def test_nvidias_image_is_not_held_back_by_a_verdict() -> None:
     asked = service(None, runtime="NIM", image={"repository": "registry.example/nim"})
     wanted = desired(asked, Defaults())

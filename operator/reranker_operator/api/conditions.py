@@ -82,6 +82,8 @@ class Reason(StrEnum):
     """The operator does not reach the Service: a policy, a mesh, or no route from where it runs."""
     CERTIFICATE_EXPIRES = "CertificateExpires"
     """A ranking came back right, and the certificate that is served will soon be out of date."""
+    CERTIFICATE_PENDING = "CertificatePending"
+    """Pods do not show the Secret's certificate yet: the kubelet brings a renewed one within about a minute."""
     CERTIFICATE_EXPIRED = "CertificateExpired"
     """The certificate that is served is out of date: clients refuse it."""
     NO_KEY = "NoKey"

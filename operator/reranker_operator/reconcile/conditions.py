@@ -209,6 +209,7 @@ _TOLD = frozenset(
         Reason.NO_KEY,
         Reason.OVERLOADED,
         Reason.CERTIFICATE_EXPIRES,
+        Reason.CERTIFICATE_PENDING,
         Reason.CERTIFICATE_EXPIRED,
     )
 )

@@ -33,6 +33,8 @@ OLDER_SECONDS: Final = 2.0
 """How soon when a pod of an earlier template answered."""
 EXPIRY_SECONDS: Final = 14 * 86_400.0
 """A certificate that is valid for less than this is told of."""
+RENEWAL_SECONDS: Final = 180.0
+"""How long pods may show another certificate than the Secret's: kubelets bring a renewed one when they get to it."""
 _EXPIRED: Final = 10
 """OpenSSL's X509_V_ERR_CERT_HAS_EXPIRED."""
 ANSWER_SECONDS: Final = 10.0
@@ -118,6 +120,7 @@ class Prober:
         self._began = now()
         self._last: dict[Key, tuple[Target, Probe]] = {}
         self._running: dict[Key, asyncio.Task[None]] = {}
+        self._differs_since: dict[Key, datetime.datetime] = {}
 
     def latest(self, target: Target) -> Probe | None:
         """The last answer of this template."""
@@ -145,6 +148,7 @@ class Prober:
     def forget(self, key: Key) -> None:
         """The service is gone."""
         self._last.pop(key, None)
+        self._differs_since.pop(key, None)
 
     async def _ask(self, target: Target) -> None:
         before = self.latest(target)
@@ -165,10 +169,13 @@ class Prober:
         try:
             revision, expires = await self._rank(target)
         except _Wrong as wrong:
+            if wrong.reason is Reason.CERTIFICATE_PENDING:
+                return self._renewed(target, str(wrong))
             return said(Status.FALSE, wrong.reason, f"a ranking through {target.url} came back wrong: {wrong}")
         except _NoVerdict as unknown:
             return said(Status.UNKNOWN, unknown.reason, str(unknown))
         milliseconds = round(1000 * (time.monotonic() - begin))
+        self._differs_since.pop(target.key, None)
         if target.tells_revision and revision != target.template:
             older = "a pod of an earlier template answered; asked again"
             return said(Status.UNKNOWN, Reason.RANKING_PENDING, older, again_in=OLDER_SECONDS)
@@ -187,6 +194,18 @@ class Prober:
             passages=len(target.passages),
             again_in=BEAT_SECONDS,
         )
+
+    def _renewed(self, target: Target, words: str) -> Probe:
+        """What another certificate than the Secret's means: a renewal that has not come to the pods, or a wrong one."""
+        now, before = self._now(), self.latest(target)
+        since = self._differs_since.setdefault(target.key, now)
+        said = f"a ranking through {target.url} was not asked for: {words}"
+        if (now - since).total_seconds() > RENEWAL_SECONDS:
+            return Probe(target.template, Status.FALSE, Reason.RANKING_WRONG, said, now)
+        ranked = before is not None and before.reason is not Reason.RANKING_PENDING
+        # What has ranked goes on being ready meanwhile; what has not waits.
+        reason = Reason.CERTIFICATE_PENDING if ranked else Reason.RANKING_PENDING
+        return Probe(target.template, Status.UNKNOWN, reason, f"{said}; a renewed one takes about a minute", now)
 
     async def _rank(self, target: Target) -> tuple[str, datetime.datetime | None]:
         """One ranking; the revision of the pod that answered, and how long its certificate is valid."""
@@ -217,7 +236,8 @@ class Prober:
             if getattr(error.certificate_error, "verify_code", None) == _EXPIRED:
                 expired = f"the certificate in Secret {target.tls_secret} is out of date: renew it"
                 raise _Wrong(expired, Reason.CERTIFICATE_EXPIRED) from None
-            raise _Wrong(f"its certificate is not that of Secret {target.tls_secret}: {error}") from None
+            other = f"its certificate is not that of Secret {target.tls_secret}: {error}"
+            raise _Wrong(other, Reason.CERTIFICATE_PENDING) from None
         except (aiohttp.ClientError, OSError) as error:
             remedy = "where policies or a mesh keep the operator out, this stays unknown"
             raise _NoVerdict(Reason.UNREACHABLE, f"{target.url} cannot be reached: {error}; {remedy}") from None

@@ -185,14 +185,26 @@ class Reconciler:
                 self._cache.learn(made)
             if planned.hand_over is not None:
                 self._cache.learn(await self._kube.apply(planned.hand_over, manager=SCALER))
-            for each in planned.apply:
-                found_live = live.get((each["kind"], each["metadata"]["name"]))
-                await self._applier.apply(each, found_live, applied, partial(is_ours, service))
+            return await self._apply(service, planned, live, applied)
         except ConflictError:
             raise  # somebody was faster: the next round reads what they wrote
         except KubeError as error:
             return error
-        return None
+
+    async def _apply(
+        self, service: RerankerService, planned: Plan, live: dict[tuple[str, str], dict[str, Any]], applied: Applied
+    ) -> KubeError | None:
+        """Apply one object after the other. One that is refused for good keeps none of the others from being there."""
+        refused: KubeError | None = None
+        for each in planned.apply:
+            found = live.get((each["kind"], each["metadata"]["name"]))
+            try:
+                await self._applier.apply(each, found, applied, partial(is_ours, service))
+            except KubeError as error:
+                if not error.users_matter:
+                    raise
+                refused = refused or error
+        return refused
 
     async def _generate_keys(self, planned: Plan) -> None:
         """A first key, where one is asked for and there is none. What is there is never written over."""

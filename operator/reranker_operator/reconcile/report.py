@@ -5,7 +5,7 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-from reranker_operator.api import Condition, ConditionType, Identity
+from reranker_operator.api import Condition, ConditionType, Identity, Reason
 from reranker_operator.api.conditions import Status
 from reranker_operator.api.resource import API_VERSION, KIND
 from reranker_operator.desired.metadata import RANKING, selector
@@ -123,6 +123,9 @@ class Reporter:
         await self._recorder.record(service, condition["reason"], words, warning=bad)
 
 
+_NOBODY_LOOKED = frozenset((Reason.RANKING_PENDING, Reason.NOT_ROLLED_OUT, Reason.UNAVAILABLE, Reason.PAUSED))
+
+
 def _is_news(old: dict[str, Any] | None, new: dict[str, Any]) -> bool:
     """Whether a condition is worth an event: it changed, and no other condition tells the same."""
     if old is not None and (old["status"], old["reason"]) == (new["status"], new["reason"]):
@@ -130,8 +133,8 @@ def _is_news(old: dict[str, Any] | None, new: dict[str, Any]) -> bool:
     kind, good = ConditionType(new["type"]), bool(new["status"] == Status.TRUE.value)
     if kind in (ConditionType.AVAILABLE, ConditionType.STALLED):
         return False  # Ready says it
-    if new["status"] == Status.UNKNOWN.value and (old is None or kind is ConditionType.RANKING_VERIFIED):
-        return False  # nobody has looked yet, and what is waited for has an event of its own
+    if new["status"] == Status.UNKNOWN.value and (old is None or new["reason"] in _NOBODY_LOOKED):
+        return False  # what is waited for has an event of its own
     if kind is ConditionType.READY or kind is ConditionType.PROGRESSING:
         return good  # what stands in the way has an event of its own; an end of progress is Ready
     return old is not None or not good  # that a new service is in order needs no saying
