@@ -15,7 +15,6 @@ from kit.report import percentile
 from many import documents
 from many.bench import Bench
 from many.feed import Feed
-from many.hollow import hollow_kubelet
 
 Json = dict[str, Any]
 
@@ -43,7 +42,7 @@ async def measure(bench: Bench, namespace: str, damages: int) -> Repairs:
     bench.say(f"damaging {damages} children, one after another")
     chance = random.Random(_SEED)
     repairs = Repairs()
-    async with hollow_kubelet(bench.api, namespace), Feed(bench.api, paths(namespace)) as feed:
+    async with Feed(bench.api, paths(namespace)) as feed:
         for number in range(damages):
             kind, delete = chance.choice(list(_PATHS)), chance.random() < 0.5  # noqa: PLR2004
             await _one(bench, feed, repairs, namespace, kind, documents.name_of(chance.randrange(bench.count)), delete)

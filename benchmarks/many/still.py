@@ -5,14 +5,15 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from many import documents
 from many.bench import Bench, Operator
 from many.feed import Feed
-from many.hollow import hollow_kubelet
 from many.processes import cpu_seconds, memory, quiet
+from reranker_operator.desired.metadata import FIELD_MANAGER
 
 Json = dict[str, Any]
 
@@ -48,39 +49,34 @@ class Idle:
     """MiB; `peak` since the process's start."""
     rounds: int
     calls: int
+    rankings: int
     changed: Counter[str]
 
 
-async def settle(bench: Bench, namespace: str, operator: Operator) -> float:
-    """Let every model Job end well, and wait until every Deployment is there; returns the seconds it took."""
+async def settle(bench: Bench, namespace: str, operator: Operator) -> None:
+    """Start the operator, and wait until every model is verified and every Deployment rolled out."""
     bench.say("the operator starts; a hollow kubelet ends the model Jobs' pods, and the Deployments come")
-    begin = time.monotonic()
-    verified: set[str] = set()
+    settled: set[str] = set()
     done = asyncio.Event()
 
     def look(_event: str, _kind: str, item: Json) -> None:
-        # The model's verdict, and a Deployment that its controller has seen: nothing more will come.
-        conditions = {each["type"]: each for each in item.get("status", {}).get("conditions", ())}
-        if (
-            conditions.get("ModelVerified", {}).get("status") == "True"
-            and conditions["Progressing"]["status"] != "True"
-        ):
-            verified.add(item["metadata"]["name"])
-        if len(verified) >= bench.count:
+        said = {each["type"]: each["status"] for each in item.get("status", {}).get("conditions", ())}
+        wanted = "Ready" if bench.replicas else "ModelVerified"
+        if said.get(wanted) == "True" and said["Progressing"] != "True":
+            settled.add(item["metadata"]["name"])
+        if len(settled) >= bench.count:
             done.set()
 
     await operator.start()
-    async with hollow_kubelet(bench.api, namespace):
-        feed = Feed(bench.api, {"RerankerService": documents.SERVICES.format(namespace)})
-        with feed.told(look):
-            async with feed:
-                try:
-                    await asyncio.wait_for(done.wait(), SETTLE_SECONDS)
-                except TimeoutError:
-                    raise TimeoutError(f"only {len(verified)} of {bench.count} services settled") from None
-        await operator.calm(SETTLE_SECONDS)
+    feed = Feed(bench.api, {"RerankerService": documents.SERVICES.format(namespace)})
+    with feed.told(look):
+        async with feed:
+            try:
+                await asyncio.wait_for(done.wait(), SETTLE_SECONDS)
+            except TimeoutError:
+                raise TimeoutError(f"only {len(settled)} of {bench.count} services settled") from None
+    await operator.calm(SETTLE_SECONDS)
     await bench.drain("settling")
-    return time.monotonic() - begin
 
 
 async def restart(bench: Bench, namespace: str, operator: Operator) -> Restart:
@@ -98,10 +94,12 @@ async def restart(bench: Bench, namespace: str, operator: Operator) -> Restart:
     return Restart(ready, calm.at - begin, calm.rounds, calm.calls, cpu, changed, len(before))
 
 
-async def idle(bench: Bench, namespace: str, operator: Operator, seconds: float) -> Idle:
-    """Leave the operator alone for a while."""
+async def idle(
+    bench: Bench, namespace: str, operator: Operator, seconds: float, rankings: Callable[[], int] = lambda: 0
+) -> Idle:
+    """Leave the operator alone for a while; `rankings` counts those that it has asked for."""
     bench.say(f"watching the operator do nothing for {seconds:.0f} s")
-    before, said = await versions(bench, namespace), await operator.said()
+    before, said, ranked = await versions(bench, namespace), await operator.said(), rankings()
     begin, used = time.monotonic(), cpu_seconds(operator.pid)
     await asyncio.sleep(seconds)
     passed, cpu = time.monotonic() - begin, cpu_seconds(operator.pid) - used
@@ -109,11 +107,15 @@ async def idle(bench: Bench, namespace: str, operator: Operator, seconds: float)
     after = await operator.said()
     changed = difference(before, await versions(bench, namespace))
     calls = after.calls.total() - said.calls.total()
-    return Idle(passed, cpu / passed, resident, peak, after.rounds - said.rounds, calls, changed)
+    rounds, asked = after.rounds - said.rounds, rankings() - ranked
+    return Idle(passed, cpu / passed, resident, peak, rounds, calls, asked, changed)
 
 
 async def versions(bench: Bench, namespace: str) -> dict[tuple[str, str], str]:
-    """resourceVersions by kind and uid, of services, their children and everything that those make."""
+    """resourceVersions by kind and uid, of services, their children, everything that those make, and our events.
+
+    The disruption controller says of every budget now and then that it has no pods: others' events are left out.
+    """
     paths = {
         "RerankerService": documents.SERVICES,
         **documents.CHILDREN,
@@ -127,6 +129,8 @@ async def versions(bench: Bench, namespace: str) -> dict[tuple[str, str], str]:
     for kind, path in paths.items():
         listing = await bench.api.get(path.format(namespace))
         for item in listing["items"]:
+            if kind == "Event" and item.get("source", {}).get("component") != FIELD_MANAGER:
+                continue
             found[kind, item["metadata"]["uid"]] = item["metadata"]["resourceVersion"]
     return found
 

@@ -99,7 +99,7 @@ def _idle(made: Idle) -> list[Row]:
     window = f"idle for {made.seconds:.0f} s"
     return [
         (f"{window}: of a core", f"< {IDLE_CORES:.0%}", f"{made.cores:.2%}", _verdict(made.cores < IDLE_CORES)),
-        (f"{window}: rounds, calls", "", f"{made.rounds:,}, {made.calls:,}", ""),
+        (f"{window}: rounds, calls, rankings", "", f"{made.rounds:,}, {made.calls:,}, {made.rankings:,}", ""),
         _unchanged(f"{window}: objects changed", made.changed),
         (
             "memory, resident and peak, MiB",
