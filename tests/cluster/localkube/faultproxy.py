@@ -29,6 +29,7 @@ T = TypeVar("T")
 
 _HOST = "127.0.0.1"
 _MAX_BODY = 16 * 1024 * 1024
+_HELD_SECONDS = 120.0
 _PLACE = re.compile(r"/(?:api/v1|apis/[^/]+/[^/]+)(?:/namespaces/(?P<namespace>[^/]+)(?=/))?/(?P<rest>[^/].*)")
 _WRITES = {"POST": "create", "PUT": "update", "PATCH": "patch", "DELETE": "delete"}
 # Of one connection only (RFC 9110, 7.6.1); and what aiohttp writes itself.
@@ -150,7 +151,7 @@ class FaultProxy:
 
     @contextmanager
     def holding(self, match: Match = every) -> Iterator[None]:
-        """While the block runs, matching requests get no answer; afterwards they are passed on."""
+        """While the block runs, and for two minutes at most, matching requests are held; then they are passed on."""
         held = (match, asyncio.Event())
         self._held.append(held)
         try:
@@ -190,6 +191,7 @@ class FaultProxy:
             connector=aiohttp.TCPConnector(ssl=upstream, limit=0),
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=10),
             auto_decompress=False,
+            read_bufsize=_MAX_BODY,
         )
         app = web.Application(client_max_size=_MAX_BODY)
         app.router.add_route("*", "/{path:.*}", self._handle)
@@ -209,7 +211,8 @@ class FaultProxy:
         self.calls[call] += 1
         for match, over in list(self._held):
             if match(call):
-                await over.wait()
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(over.wait(), _HELD_SECONDS)
         if (fault := self._due(call)) is not None:
             return _failed(fault)
         try:
@@ -241,19 +244,18 @@ class FaultProxy:
             kept = [(name, value) for name, value in answer.headers.items() if name.lower() not in _HOP]
             passed = web.StreamResponse(status=answer.status, headers=kept)
             await passed.prepare(request)
-            with self._noted(request, call, passed):
-                async for chunk in answer.content.iter_any():
-                    await passed.write(chunk)
+            # A watch goes event by event, each a line, so that one of ours never falls into another.
+            parts = answer.content if call.verb == "watch" else answer.content.iter_any()
+            with self._noted(_Watch(call, request, passed)):
+                async for part in parts:
+                    await passed.write(part)
             await passed.write_eof()
             return passed
 
     @contextmanager
-    def _noted(self, request: web.Request, call: Call, answer: web.StreamResponse) -> Iterator[None]:
-        if call.verb != "watch":
-            yield
-            return
-        running = _Watch(call, request, answer)
-        self._watches.add(running)
+    def _noted(self, running: _Watch) -> Iterator[None]:
+        if running.call.verb == "watch":
+            self._watches.add(running)
         try:
             yield
         finally:
