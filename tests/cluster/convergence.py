@@ -19,6 +19,8 @@ _TEMPLATE_HASH = "reranking.dev/template-hash"
 _KEPT_SECRET = "{}-api-keys"
 """A generated key is never taken away while its service lives, whatever a later spec says."""
 
+_KEPT_REVISIONS = 5
+
 Template = tuple[str, str]
 """Name of a service, and the hash of a pod template of its."""
 Pods = dict[Template, set[str]]
@@ -85,6 +87,7 @@ class Convergence:
             yield from (f"{KIND} {name}: {words}" for words in _status(service))
             if (deployment := by_name.get(("Deployment", name))) is not None:
                 yield from (f"Deployment {name}: {words}" for words in _rollout(deployment))
+                yield from (f"ControllerRevisions of {name}: {words}" for words in _history(deployment, service, live))
         living = {service["metadata"]["uid"]: service["metadata"]["name"] for service in services}
         yield from _orphans(live, living, asked_for)
         yield from _restarts(live)
@@ -165,6 +168,18 @@ def _rollout(deployment: Json) -> Iterator[str]:
             yield f"{count} should be {replicas} and is {status.get(count, 0)}"
 
 
+def _history(deployment: Json, service: Json, live: list[Json]) -> Iterator[str]:
+    """The templates that are kept: not too many, and the present one among them."""
+    uid = service["metadata"]["uid"]
+    of_service = [item for item in live if uid in [each["uid"] for each in item["metadata"].get("ownerReferences", ())]]
+    kept = [item["data"]["spec"]["template"] for item in of_service if item["kind"] == "ControllerRevision"]
+    if len(kept) > _KEPT_REVISIONS:
+        yield f"there should be at most {_KEPT_REVISIONS} and are {len(kept)}"
+    present = deployment["spec"]["template"]["metadata"]["labels"][_TEMPLATE_HASH]
+    if present not in [each["metadata"]["labels"][_TEMPLATE_HASH] for each in kept]:
+        yield f"none holds the present template {present}"
+
+
 def _orphans(live: list[Json], living: dict[str, str], asked_for: set[tuple[str, str]]) -> Iterator[str]:
     """Objects that no service owns, or that its owner does not ask for."""
     uids = {item["metadata"]["uid"] for item in live}
@@ -177,7 +192,7 @@ def _orphans(live: list[Json], living: dict[str, str], asked_for: set[tuple[str,
         elif len(owners) != 1 or not owners[0].get("controller"):
             yield f"{name} should have one owner and has {owners}"
         elif owners[0]["uid"] in living:
-            if key not in asked_for:
+            if key not in asked_for and item["kind"] != "ControllerRevision":
                 yield f"{name} is not asked for by {living[owners[0]['uid']]}"
         elif owners[0]["uid"] not in uids:
             yield f"{name} has outlived its owner, {owners[0]['kind']} {owners[0]['name']}"

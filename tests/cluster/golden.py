@@ -21,7 +21,11 @@ from rerankers import API, KIND, Json
 
 _RENDER = [Path(sys.executable).with_name("reranker-operator"), "render", "-"]
 _SHOWN = "golden-form"
-_ALLOWED_ANNOTATIONS = {"reranking.dev/applied", "deployment.kubernetes.io/revision"}
+_ALLOWED_ANNOTATIONS = {
+    "reranking.dev/applied",
+    "reranking.dev/ready",  # which templates were: history, and no part of what the spec asks for
+    "deployment.kubernetes.io/revision",
+}
 """What an object may have beside what was rendered: the operator's own note, and the Deployment controller's."""
 _OF_ONE_OBJECT = (
     "creationTimestamp", "generation", "managedFields", "name", "ownerReferences", "resourceVersion", "uid",
