@@ -3,8 +3,8 @@
 Measures one operator process with its shipped rights: creating services with five children each, restarting and idling
 with nothing to do, repairing children, rolling what a rotated Secret is used by. No pods run: a hollow kubelet ends the
 model Jobs' pods, and the services ask for no replicas. With `--probes` they ask for one, the hollow kubelet calls it
-ready, and the operator's own rankings get answers. Says on stderr what it does; takes about a quarter of an hour with a
-thousand services.
+ready, and the operator's own rankings get answers. Says on stderr what it does; takes about half an hour with a
+thousand services, most of it for the control plane to clear away what the loader made.
 """
 
 from __future__ import annotations
