@@ -27,11 +27,6 @@ def leader(cluster: Cluster) -> str:
     return str((lease or {}).get("spec", {}).get("holderIdentity") or "")
 
 
-def leading(process: OperatorProcess) -> bool:
-    """Whether this process says that it leads."""
-    return "reranker_operator_leader 1.0" in process.metrics()
-
-
 @pytest.fixture
 def second(cluster: Cluster, operator: OperatorProcess, tmp_path: Path) -> Iterator[OperatorProcess]:
     """Another operator beside the first."""
@@ -44,31 +39,31 @@ def second(cluster: Cluster, operator: OperatorProcess, tmp_path: Path) -> Itera
 def test_of_two_operators_one_leads_and_the_other_takes_over(
     cluster: Cluster, operator: OperatorProcess, second: OperatorProcess, rerankers: Rerankers
 ) -> None:
-    wait_until("the first operator to lead", lambda: leading(operator), timeout=30)
-    assert not leading(second)
+    wait_until("the first operator to lead", operator.leads, timeout=30)
+    assert not second.leads()
     first = leader(cluster)
     operator.kill()
     try:
         rerankers.apply("docs", replicas=0)
-        wait_until("the second operator to lead", lambda: leading(second), timeout=60)
+        wait_until("the second operator to lead", second.leads, timeout=60)
         assert leader(cluster) != first
         rerankers.wait_condition("docs", "Ready", "False", "Paused")
     finally:
         operator.start()
-    assert not leading(operator)
+    assert not operator.leads()
     second.stop()
-    wait_until("the first operator to lead again", lambda: leading(operator), timeout=10)
+    wait_until("the first operator to lead again", operator.leads, timeout=10)
 
 
 def test_a_leader_that_stops_gives_its_lease_back(cluster: Cluster, operator: OperatorProcess) -> None:
-    wait_until("the operator to lead", lambda: leading(operator), timeout=30)
+    wait_until("the operator to lead", operator.leads, timeout=30)
     operator.child.process.send_signal(signal.SIGTERM)
     assert operator.child.process.wait(timeout=30) == 0
     try:
         assert leader(cluster) == ""
     finally:
         operator.start()
-    wait_until("the operator to lead", lambda: leading(operator), timeout=10)
+    wait_until("the operator to lead", operator.leads, timeout=10)
 
 
 def test_a_restart_with_nothing_to_do_changes_nothing(

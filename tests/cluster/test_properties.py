@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from convergence import Convergence
 from localkube.cluster import Cluster
-from localkube.operator_process import OperatorProcess
+from localkube.operator_process import OperatorProcess, established
 from reranker_operator.api.crd import custom_resource_definition
 from rerankers import API, KIND, Json, Rerankers
 from specs import FIELDS, LEFT_OUT, PREPARED, TOGETHER, Path, specs
@@ -61,10 +61,6 @@ def optional_kinds(cluster: Cluster) -> Iterator[None]:
     for each in made:
         cluster.delete(each["apiVersion"], each["kind"], each["metadata"]["name"])
         cluster.wait_gone(each["apiVersion"], each["kind"], each["metadata"]["name"])
-
-
-def established(definition: Json) -> bool:
-    return any((each["type"], each["status"]) == ("Established", "True") for each in definition["status"]["conditions"])
 
 
 @pytest.mark.long

@@ -74,7 +74,7 @@ class OperatorProcess:
         for crd in sorted((_PROJECT / "crds").glob("reranking.dev_*.yaml")):
             for applied in cluster.apply_file(crd):
                 name = applied["metadata"]["name"]
-                cluster.wait("apiextensions.k8s.io/v1", "CustomResourceDefinition", name, _established)
+                cluster.wait("apiextensions.k8s.io/v1", "CustomResourceDefinition", name, established)
         for manifest in _MANIFESTS:
             cluster.apply_file(_PROJECT / manifest)
 
@@ -136,6 +136,10 @@ class OperatorProcess:
         with ask(f"http://127.0.0.1:{self.metrics_port}/metrics", timeout=5) as answer:
             return str(answer.read().decode())
 
+    def leads(self) -> bool:
+        """Whether this process says that it leads."""
+        return "reranker_operator_leader 1.0" in self.metrics()
+
     def stop(self) -> None:
         """SIGTERM, and wait."""
         if self._child:
@@ -158,7 +162,8 @@ class OperatorProcess:
         self.start()
 
 
-def _established(crd: Json) -> Any:
+def established(crd: Json) -> Any:
+    """Whether the API server serves what a CustomResourceDefinition defines."""
     return any(
         condition["type"] == "Established" and condition["status"] == "True"
         for condition in crd.get("status", {}).get("conditions", [])
