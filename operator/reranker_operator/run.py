@@ -15,7 +15,7 @@ from kubernetes.aio import client, config
 from reranker_operator import __version__
 from reranker_operator.desired import Defaults
 from reranker_operator.health import Health, served
-from reranker_operator.kopf_adapter import Event, watch
+from reranker_operator.kopf_adapter import watch
 from reranker_operator.kube import Kind, Kube, KubeError, NotFoundError
 from reranker_operator.kube.client import load_configuration
 from reranker_operator.kube.election import LEASE_NAME, Election
@@ -160,27 +160,24 @@ class _Process:
         controller = Controller(reconciler, queue, self._metrics, self._options.workers)
         self._metrics.queue_depth.set_function(queue.depth)
         group.create_task(cache.run())
-        group.create_task(self._watch_services(cache, queue))
+        group.create_task(self._listen(queue))
         await cache.complete(lambda words: self.health.say(f"leading, {words}"))
         self.health.say("leading")
         self.health.watch(controller)
         group.create_task(controller.run())
         group.create_task(scaler.run())
 
-    async def _watch_services(self, cache: Cache, queue: KeyQueue[Key]) -> None:
-        """kopf gives up where an API server is away for longer than it likes: its watch is begun again."""
+    async def _listen(self, queue: KeyQueue[Key]) -> None:
+        """A second pair of ears, kopf's own watch of services: whatever it hears of is looked at.
 
-        def told(event: Event) -> None:
-            change = cache.services.tell(*event)
-            if change is not None:
-                queue.add(change.place)
-
+        It gives up where an API server is away for longer than it likes, and is begun again.
+        """
         while True:
             try:
-                await watch(self._configuration, self._options.namespaces, told)
-                _log.warning("the watch of services ended; it is begun again in %g s", WATCH_AGAIN_SECONDS)
-            except Exception as error:  # noqa: BLE001 whatever it was, the next list finds what was missed
-                _log.warning("the watch of services is begun again in %g s: %r", WATCH_AGAIN_SECONDS, error)
+                await watch(self._configuration, self._options.namespaces, queue.add)
+                _log.warning("kopf's watch of services ended; it is begun again in %g s", WATCH_AGAIN_SECONDS)
+            except Exception as error:  # noqa: BLE001 whatever it was, our own watch goes on
+                _log.warning("kopf's watch of services is begun again in %g s: %r", WATCH_AGAIN_SECONDS, error)
             await asyncio.sleep(WATCH_AGAIN_SECONDS)
 
     def _new_election(self) -> Election:

@@ -21,6 +21,8 @@ from rerankers import API, KIND, Json
 
 _RENDER = [Path(sys.executable).with_name("reranker-operator"), "render", "-"]
 _SHOWN = "golden-form"
+_INPUTS = "reranking.dev/inputs"
+_TEMPLATE_HASH = "reranking.dev/template-hash"
 _ALLOWED_ANNOTATIONS = {
     "reranking.dev/applied",
     "reranking.dev/ready",  # which templates were: history, and no part of what the spec asks for
@@ -85,7 +87,20 @@ def differences(made: Json, live: Json | None) -> Iterator[str]:
     expected, found = _comparable(made), _comparable(live)
     if made["kind"] == "Deployment" and "replicas" not in expected["spec"]:
         found["spec"].pop("replicas", None)
+    if made["kind"] == "Deployment":
+        _without_inputs(expected, found)
     yield from _unequal(name, expected, found)
+
+
+def _without_inputs(expected: Json, found: Json) -> None:
+    """Leave out what a template says of the Secrets and ConfigMaps it reads, which `render` knows nothing of."""
+    made, live = (each["spec"]["template"]["metadata"] for each in (expected, found))
+    if (live.get("annotations") or {}).pop(_INPUTS, None) is None:
+        return
+    if not live["annotations"]:
+        del live["annotations"]
+    for each in (made, live):
+        del each["labels"][_TEMPLATE_HASH]
 
 
 def _unequal(path: str, expected: Any, found: Any) -> Iterator[str]:

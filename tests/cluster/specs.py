@@ -144,6 +144,11 @@ TOGETHER = (("pod", "volumes"), ("pod", "volumeMounts"))
 
 LEFT_OUT: dict[Path, str] = {
     ("model", "source"): "the only model there is here is in the image",
+    ("runtime",): "NVIDIA's image is not to be had here; golden files and cluster tests of their own",
+    ("nim",): "as runtime",
+    ("proxy",): "for sources that download, which have cluster tests of their own",
+    ("autoscaling",): "what it comes to depends on load: cluster tests of their own",
+    ("rollout",): "what it comes to depends on how a rollout goes: cluster tests of their own",
     ("model", "digest"): "there is one that is right, and golden files and cluster tests of their own for it",
     ("image", "repository"): "another image cannot be pulled here, and then nothing is rolled out",
     ("image", "tag"): "as repository",

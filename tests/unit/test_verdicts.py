@@ -71,14 +71,14 @@ def nothing_recalled(asked: RerankerService) -> Recalled:
 
 def test_a_model_that_was_downloaded_and_verified_is_what_verify_says() -> None:
     pod = job_pod(ended("fetch", 0, DOWNLOADED), ended("verify", 0, VERIFIED))
-    verdict = judge(WANTED, observed("Complete", pod))
+    verdict = judge(WANTED, observed("Complete", pod), NOW)
     assert verdict.verified
     assert verdict.report is not None
     assert verdict.report.digest == "sha256:0"
 
 
 def test_a_download_that_is_refused_is_final() -> None:
-    verdict = judge(WANTED, observed("Failed", job_pod(ended("fetch", 2, REFUSED))))
+    verdict = judge(WANTED, observed("Failed", job_pod(ended("fetch", 2, REFUSED))), NOW)
     assert (verdict.refused, verdict.undecided_since) == (True, None)
     assert verdict.report is not None
     assert verdict.report.message == REFUSED["message"]
@@ -92,7 +92,7 @@ def test_a_download_that_is_refused_is_final() -> None:
     ],
 )
 def test_what_another_try_may_cure_is_tried_again_with_its_words(pod: dict[str, Any], words: str) -> None:
-    verdict = judge(WANTED, observed("Failed", pod))
+    verdict = judge(WANTED, observed("Failed", pod), NOW)
     assert verdict.report is None
     assert verdict.undecided_since is not None
     assert verdict.words == words
@@ -131,7 +131,7 @@ def test_nvidias_image_is_not_held_back_by_a_verdict() -> None:
     asked = service(None, runtime="NIM", image={"repository": "registry.example/nim"})
     wanted = desired(asked, Defaults())
     seen = observed(job=None)
-    verdict = judge(wanted, seen)
+    verdict = judge(wanted, seen, NOW)
     kinds = [each["kind"] for each in plan(asked, wanted, seen, verdict, nothing_recalled(asked), NOW).apply]
     assert kinds == ["Service", "ServiceAccount", "Deployment"]
 
@@ -152,7 +152,7 @@ def deleted(wanted: Desired, asked: RerankerService, live: dict[str, Any], pods:
     deployment = {"metadata": {"ownerReferences": [{"uid": "7"}]}, "spec": {"template": template}}
     place = {("PersistentVolumeClaim", "docs-model-cache"): live}
     seen = observed(optional=place, pods=pods, deployment=deployment)
-    return live in plan(asked, wanted, seen, judge(wanted, seen), nothing_recalled(asked), NOW).delete
+    return live in plan(asked, wanted, seen, judge(wanted, seen, NOW), nothing_recalled(asked), NOW).delete
 
 
 def test_a_cache_that_is_no_longer_asked_for_goes_only_if_it_was_to_go_and_nothing_uses_it() -> None:

@@ -18,12 +18,11 @@ _STOP_SECONDS = 5
 _IDENTITY: Any = "reranker-operator"
 """kopf would make one from the user's name, and fail in an image where the numeric user has none."""
 
-Event = tuple[str, dict[str, Any]]
-"""ADDED, MODIFIED or DELETED, and the service."""
+Key = tuple[str, str]
 
 
-async def watch(configuration: client.Configuration, namespaces: Sequence[str], tell: Callable[[Event], None]) -> None:
-    """Call `tell` with every service that is there, and again whenever something happens to one, until cancelled.
+async def watch(configuration: client.Configuration, namespaces: Sequence[str], enqueue: Callable[[Key], None]) -> None:
+    """Call `enqueue` with every service that is there, and again whenever something happens to one, until cancelled.
 
     `namespaces` empty means all. Ends, or raises what kopf raises, when a watch cannot be kept: the process must then
     end and be started again, since it must not look alive.
@@ -46,7 +45,7 @@ async def watch(configuration: client.Configuration, namespaces: Sequence[str], 
     def run() -> None:
         error: BaseException | None = None
         try:
-            asyncio.run(_operator(configuration, namespaces, lambda event: call(tell, event), stop))
+            asyncio.run(_operator(configuration, namespaces, lambda key: call(enqueue, key), stop))
         except BaseException as raised:  # noqa: BLE001 whatever ends a watch ends the process, with its words
             error = raised
         call(end, error)
@@ -64,7 +63,7 @@ async def watch(configuration: client.Configuration, namespaces: Sequence[str], 
 async def _operator(
     configuration: client.Configuration,
     namespaces: Sequence[str],
-    tell: Callable[[Event], None],
+    enqueue: Callable[[Key], None],
     stop: threading.Event,
 ) -> None:
     registry = kopf.OperatorRegistry()
@@ -79,9 +78,8 @@ async def _operator(
     async def log_in(**_: Any) -> kopf.ConnectionInfo:
         return await _connection(configuration)
 
-    async def service_event(*, event: kopf.RawEvent, **_: Any) -> None:
-        # What is there when the watch begins comes without a type.
-        tell((event["type"] or "ADDED", dict(event["object"])))
+    async def service_event(*, namespace: str | None, name: str, **_: Any) -> None:
+        enqueue((namespace or "", name))
 
     kopf.on.login(registry=registry)(log_in)
     kopf.on.event(GROUP, VERSION, PLURAL, registry=registry)(service_event)

@@ -225,7 +225,8 @@ class Kube:
     ) -> AsyncIterator[aiohttp.ClientResponse]:
         """The answer to one request, counted; whatever goes wrong on the way is an `UnreachableError`."""
         headers = {"Accept": accept, "Content-Type": content, **await self._identity()}
-        data = None if body is None else json.dumps(body, separators=(",", ":")).encode()
+        # As characters, not as escapes: a body to be applied is read as YAML, which knows no surrogates.
+        data = None if body is None else json.dumps(body, separators=(",", ":"), ensure_ascii=False).encode()
         # Paths are checked by `Kind.path`; quoting them again would cost more than sending them.
         url = URL(self._base + path, encoded=True)
         status = 0

@@ -60,7 +60,8 @@ class _Lock(LeaseLock):
 
     async def _attempt(self, call: Awaitable[_Answer], failed: Callable[[Exception], _Answer]) -> _Answer:
         try:
-            return await asyncio.wait_for(call, self.attempt_seconds)
+            async with asyncio.timeout(self.attempt_seconds):
+                return await call
         except (TimeoutError, aiohttp.ClientError, OSError) as error:
             _log.warning("lease %s: the API server cannot be reached: %s", LEASE_NAME, error or type(error).__name__)
             return failed(error)

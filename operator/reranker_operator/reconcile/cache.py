@@ -1,7 +1,7 @@
 """What the cluster holds of our services, as watches tell it: rounds read here and send nothing.
 
-Two sorts of watches: of our own children, whole, by their label; and of what specs refer to (Secrets, claims, classes),
-by name and version only, and only of the kinds that some spec does refer to.
+Two sorts of watches: of services and our own children, whole, by their label; and of what specs refer to (Secrets,
+claims, classes), by name and version only, and only of the kinds that some spec does refer to.
 """
 
 import asyncio
@@ -36,13 +36,16 @@ class Cache:
 
     def __init__(self, kube: Kube, namespaces: Sequence[str], wake: Callable[[Key], None]) -> None:
         self.services = Store(_itself, _plain)
-        """Filled by kopf's watch."""
         self._kube, self._namespaces, self._wake = kube, tuple(namespaces), wake
         self._children = {kind: Store(owner_of, _TRIMS.get(kind, _plain)) for kind in (*CHILDREN, *OPTIONAL)}
         self._named: dict[Kind, Store] = {}
         self._reflectors: dict[Kind, list[Reflector]] = {
-            kind: self._reflect(kind, store, OURS) for kind, store in self._children.items()
+            kind: self._reflect(kind, store, self._children_changed, selector=OURS)
+            for kind, store in self._children.items()
         }
+        self._reflectors[Kind.RERANKER_SERVICE] = self._reflect(
+            Kind.RERANKER_SERVICE, self.services, self._children_changed
+        )
         self._named_reflectors: dict[Kind, list[Reflector]] = {}
         self._referrers: dict[tuple[Kind, Place], set[Key]] = {}
         self._references: dict[Key, frozenset[tuple[Kind, Place]]] = {}
@@ -55,12 +58,12 @@ class Cache:
                 self._start(reflectors)
 
     async def complete(self, say: Callable[[str], None]) -> None:
-        """Wait until every child is known; `say` is told what is waited for."""
-        for kind in (*CHILDREN, *OPTIONAL):
-            for each in self._reflectors[kind]:
+        """Wait until every service and child is known; `say` is told what is waited for."""
+        for kind, reflectors in self._reflectors.items():
+            for each in reflectors:
                 say(f"listing {kind.plural}")
                 await each.known.wait()
-                while kind in CHILDREN and each.knowledge is not Knowledge.WHOLE:
+                while kind not in OPTIONAL and each.knowledge is not Knowledge.WHOLE:
                     say(f"waiting for the right to watch {kind.plural}: apply the RBAC rules of this release")
                     await asyncio.sleep(1)
 
@@ -95,7 +98,7 @@ class Cache:
         """What is known of a kind, and identity and version of one of its objects, or None where there is none."""
         if kind not in self._named:
             self._named[kind] = store = Store(lambda _document: None, _identity)
-            self._named_reflectors[kind] = self._reflect(kind, store, None)
+            self._named_reflectors[kind] = self._reflect(kind, store, self._named_changed, metadata_only=True)
             self._start(self._named_reflectors[kind])
         place = namespace if kind.namespaced else ""
         for each in self._named_reflectors[kind]:
@@ -124,7 +127,15 @@ class Cache:
 
     # The watches
 
-    def _reflect(self, kind: Kind, store: Store, selector: str | None) -> list[Reflector]:
+    def _reflect(
+        self,
+        kind: Kind,
+        store: Store,
+        on_change: Callable[[Kind, list[Change]], None],
+        *,
+        selector: str | None = None,
+        metadata_only: bool = False,
+    ) -> list[Reflector]:
         # Cluster-wide objects are one list, whatever namespaces are watched.
         places: Sequence[str | None] = self._namespaces if self._namespaces and kind.namespaced else (None,)
         return [
@@ -133,10 +144,10 @@ class Cache:
                 kind=kind,
                 namespace=namespace,
                 store=store,
-                on_change=self._children_changed if selector is not None else self._named_changed,
+                on_change=on_change,
                 on_knowledge=self._known,
                 selector=selector,
-                metadata_only=selector is None,
+                metadata_only=metadata_only,
             )
             for namespace in places
         ]

@@ -15,6 +15,8 @@ from reranker_operator.reconcile.rollout import Recalled, template_of
 from reranker_operator.reconcile.rollout import template_hash as hash_of
 from reranker_operator.reconcile.scaling.handover import handing_over
 
+REPORT_SECONDS = 5.0
+"""How long the report of a Job that succeeded is waited for; a pod that is gone took its own along."""
 RECHECK_SECONDS = 300.0
 """A model Job that broke without a verdict is made anew after this time."""
 
@@ -55,14 +57,14 @@ class Plan:
         return self.taken is not None or self.leaving is not None
 
 
-def judge(wanted: Desired, observed: Observed) -> ModelVerdict:
+def judge(wanted: Desired, observed: Observed, now: datetime.datetime) -> ModelVerdict:
     """What the model Job found, or what the Deployment proves: its template changes only after a verdict."""
     if wanted.model_job is None:
         return ModelVerdict(verified=True)  # nothing to wait for
     report = _report(observed)
     proven = _annotation(observed.deployment, MODEL_HASH) == wanted.model_hash
     finished = _finished(observed.job)
-    if finished == "Complete":
+    if finished == "Complete" and (proven or report is not None or _is_long_done(observed.job, now)):
         return ModelVerdict(verified=True, report=report)
     if finished == "Failed" and not proven:
         since = None if report is not None else _failed_at(observed.job)
@@ -171,6 +173,12 @@ def _ended(pod: dict[str, Any], containers: str) -> list[dict[str, Any]]:
 def _finished(job: dict[str, Any] | None) -> str | None:
     conditions = (job or {}).get("status", {}).get("conditions") or ()
     return next((c["type"] for c in conditions if c["type"] in ("Complete", "Failed") and c["status"] == "True"), None)
+
+
+def _is_long_done(job: dict[str, Any] | None, now: datetime.datetime) -> bool:
+    """Whether a Job's pod, with its report, would have been told of by now: the Job's own end may be heard of first."""
+    ended = datetime.datetime.fromisoformat((job or {})["status"].get("completionTime") or now.isoformat())
+    return (now - ended).total_seconds() > REPORT_SECONDS
 
 
 def _failed_at(job: dict[str, Any] | None) -> datetime.datetime | None:

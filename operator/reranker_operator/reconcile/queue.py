@@ -64,7 +64,9 @@ class KeyQueue(Generic[Key]):
                 return key
             self._changed.clear()
             try:
-                await asyncio.wait_for(self._changed.wait(), wait)
+                # Not wait_for: that of Python 3.11 may swallow a cancellation, and the loop would never end.
+                async with asyncio.timeout(wait):
+                    await self._changed.wait()
             except TimeoutError:
                 continue
 

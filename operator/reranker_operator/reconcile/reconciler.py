@@ -2,7 +2,6 @@
 
 import datetime
 import secrets
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -30,7 +29,7 @@ from reranker_operator.reconcile.scaling.scaler import QueueScaler
 from reranker_operator.reconcile.verdicts import Verdicts
 
 RESYNC_SECONDS = 600.0
-"""A service is read from the server, past every watch, when it was not for this long."""
+"""Each service is looked at this often without any event."""
 REFUSED_SECONDS = 60.0
 """How soon a refusal by the server is put to the test again: a quota may grow, a webhook may change its mind."""
 
@@ -73,7 +72,6 @@ class Reconciler:
         self._contents = Contents(kube, cache, defaults.namespace)
         self._applier = Applier(kube, cache, exempt_managers)
         self._verdicts = Verdicts(kube, cache)
-        self._read: dict[Key, float] = {}
 
     async def reconcile(self, key: Key) -> Outcome:
         """One round. Raises `KubeError` where the round must be tried again."""
@@ -97,7 +95,7 @@ class Reconciler:
         recalled = self._recall(service, references)
         wanted = desired(service, self._defaults, recalled.given)
         observed = await self._observer.observe(service, wanted, references, self._now())
-        verdict = judge(wanted, observed)
+        verdict = judge(wanted, observed, self._now())
         planned = plan(service, wanted, observed, verdict, recalled, self._now())
         applied, trouble = Applied(), None
         if not planned.is_barred:
@@ -135,16 +133,12 @@ class Reconciler:
         return Outcome(_summary(status), self._again_in(facts, target), facts.probe)
 
     async def _document(self, key: Key) -> dict[str, Any] | None:
-        """The service, as kopf's watch told; from the server where that is long ago, or knows of none."""
+        """The service as our watch told; from the server where kopf was told of it first."""
         known = self._cache.services.get(*key)
-        now = time.monotonic()
-        if known is not None and now - self._read.setdefault(key, now) < RESYNC_SECONDS:
+        if known is not None:
             return known
         document = await self._kube.get(Kind.RERANKER_SERVICE, *key)
-        if document is None:
-            self._cache.services.forget(key)
-        else:
-            self._read[key] = now
+        if document is not None:
             self._cache.services.learn(document)
         return document
 
@@ -152,7 +146,6 @@ class Reconciler:
         self._prober.forget(key)
         self._scaler.forget(key)
         self._cache.refer(key, ())
-        self._read.pop(key, None)
 
     def _recall(self, service: RerankerService, references: References) -> Recalled:
         """What earlier rounds decided, read back from revisions, Deployment and pods."""
@@ -238,7 +231,7 @@ class Reconciler:
             waits.append(REFUSED_SECONDS)
         if facts.verdict.undecided_since is not None:
             waits.append(RECHECK_SECONDS)
-        if facts.observed.job is not None and not facts.observed.job_pods and not facts.verdict.verified:
+        if facts.observed.job is not None and facts.verdict.report is None and not facts.verdict.verified:
             waits.append(SILENT_SECONDS)
         return min((each for each in waits if each is not None), default=None)
 

@@ -118,7 +118,8 @@ class Reporter:
             await self._recorder.record(service, "Repaired", each)
 
     async def _say(self, service: Identity, condition: dict[str, Any]) -> None:
-        bad = condition["status"] == Status.FALSE.value and condition["type"] != ConditionType.PROGRESSING.value
+        quiet, stalled = ConditionType.PROGRESSING.value, ConditionType.STALLED.value
+        bad = condition["type"] == stalled or (condition["status"] == Status.FALSE.value and condition["type"] != quiet)
         words = f"{condition['type']}: {condition['message']}"
         await self._recorder.record(service, condition["reason"], words, warning=bad)
 
@@ -132,7 +133,7 @@ def _is_news(old: dict[str, Any] | None, new: dict[str, Any]) -> bool:
         return False
     kind, good = ConditionType(new["type"]), bool(new["status"] == Status.TRUE.value)
     if kind in (ConditionType.AVAILABLE, ConditionType.STALLED):
-        return False  # Ready says it
+        return bool(new["reason"] == Reason.ROLLED_BACK)  # all else is told by another
     if new["status"] == Status.UNKNOWN.value and (old is None or new["reason"] in _NOBODY_LOOKED):
         return False  # what is waited for has an event of its own
     if kind is ConditionType.READY or kind is ConditionType.PROGRESSING:
