@@ -34,8 +34,7 @@ def test_no_request_is_answered_for_longer_than_the_lease_holds(faulty: Faulty, 
     with faulty.proxy.holding():
         scene.edit()
         scene.rerankers.delete(CHEAP[0])
-        ended = len(faulty.keeper.ended)
-        wait_until("the leader to step down", lambda: len(faulty.keeper.ended) > ended, timeout=60)
+        wait_until("the leader to step down", lambda: not faulty.operator.leads(), timeout=60)
     scene.converged()
 
 

@@ -71,6 +71,9 @@ def freeze(leader: OperatorProcess, other: OperatorProcess, scene: Scene, end: s
             leader.kill()
     finally:
         frozen.kill(SIGCONT)
-    wait_until("the first operator to end", lambda: not frozen.running, timeout=60)
+    if end == "killed":
+        wait_until("the first operator to end", lambda: not frozen.running, timeout=60)
+    else:
+        wait_until("the first operator to step down", lambda: not leader.leads(), timeout=60)
     scene.edit()
     scene.converged()
