@@ -19,7 +19,6 @@ _TEMPLATE_HASH = "reranking.dev/template-hash"
 _KEPT_SECRET = "{}-api-keys"
 """A generated key is never taken away while its service lives, whatever a later spec says."""
 
-_MODEL_HASH = "reranking.dev/model-hash"
 _KEPT_REVISIONS = 5
 
 Template = tuple[str, str]
@@ -83,9 +82,6 @@ class Convergence:
             asked_for.add(("Secret", _KEPT_SECRET.format(name)))
             for made in self._golden.of(service):
                 key = (made["kind"], made["metadata"]["name"])
-                if made["kind"] == "Job" and key not in by_name and (instead := _verdict_of(made, live)) is not None:
-                    asked_for.add(("Job", instead))
-                    continue
                 asked_for.add(key)
                 yield from differences(made, by_name.get(key))
             yield from (f"{KIND} {name}: {words}" for words in _status(service))
@@ -170,16 +166,6 @@ def _rollout(deployment: Json) -> Iterator[str]:
     for count in ("replicas", "updatedReplicas", "readyReplicas"):
         if status.get(count, 0) != replicas:
             yield f"{count} should be {replicas} and is {status.get(count, 0)}"
-
-
-def _verdict_of(job: Json, live: list[Json]) -> str | None:
-    """Name of a Job of another shape that has found the same model good: it is not looked at again."""
-    hashed = job["metadata"]["annotations"][_MODEL_HASH]
-    for item in live:
-        same = item["kind"] == "Job" and (item["metadata"].get("annotations") or {}).get(_MODEL_HASH) == hashed
-        if same and item.get("status", {}).get("succeeded"):
-            return str(item["metadata"]["name"])
-    return None
 
 
 def _history(deployment: Json, service: Json, live: list[Json]) -> Iterator[str]:
