@@ -11,7 +11,7 @@ from typing import Any
 from reranker_operator.api import RerankerService
 from reranker_operator.desired import Desired, Optional
 from reranker_operator.desired.claim import mounted_claim
-from reranker_operator.desired.metadata import MODEL_HASH, RANKING
+from reranker_operator.desired.metadata import RANKING
 from reranker_operator.kube import Kind, Kube
 from reranker_operator.reconcile.cache import Cache
 from reranker_operator.reconcile.references import Missing, References
@@ -57,7 +57,7 @@ class Observer:
         cache = self._cache
         jobs = cache.children(Kind.JOB, key)
         pods = cache.children(Kind.POD, key)
-        job = _current_job(jobs, wanted)
+        job = next((each for each in jobs if each["metadata"]["name"] == wanted.job_name), None)
         own_pods = [pod for pod in pods if job is not None and _owned_by(pod, str(job["metadata"]["uid"]))]
         return Observed(
             service_account=cache.child(Kind.SERVICE_ACCOUNT, namespace, name),
@@ -109,22 +109,6 @@ class Observer:
         events = await self._kube.find(Kind.EVENT, job["metadata"]["namespace"], fieldSelector=query)
         newest = max(events, key=lambda event: event.get("lastTimestamp") or "", default=None)
         return newest["message"] if newest is not None else None
-
-
-def _current_job(jobs: list[dict[str, Any]], wanted: Desired) -> dict[str, Any] | None:
-    """The Job that is asked for, or another one that has found the same model good."""
-    for job in jobs:
-        if job["metadata"]["name"] == wanted.job_name:
-            return job
-    if wanted.model_hash is None:
-        return None
-    same = [job for job in jobs if (job["metadata"].get("annotations") or {}).get(MODEL_HASH) == wanted.model_hash]
-    return next((job for job in same if _is_complete(job)), None)
-
-
-def _is_complete(job: dict[str, Any]) -> bool:
-    conditions = job.get("status", {}).get("conditions") or ()
-    return any(each["type"] == "Complete" and each["status"] == "True" for each in conditions)
 
 
 def _component(pod: dict[str, Any]) -> str:

@@ -105,7 +105,7 @@ def plan(
         delete += _spare_account(service, observed)
     if _is_worth_another_try(wanted, observed, verdict, now) and observed.job is not None:
         delete.append(observed.job)  # its deletion is an event, and the next round makes it anew
-    elif wanted.model_job is not None and _may_verify(wanted, observed):
+    elif wanted.model_job is not None and (not observed.missing or observed.job is not None):
         apply.append(wanted.model_job)
     record = hand_over = None
     # A template that runs already is kept in repair whatever has gone missing since.
@@ -127,13 +127,6 @@ def _is_worth_another_try(wanted: Desired, observed: Observed, verdict: ModelVer
         return True
     changed = _annotation(observed.job, CREDENTIALS) != _annotation(wanted.model_job, CREDENTIALS)
     return verdict.refused and changed and not observed.missing
-
-
-def _may_verify(wanted: Desired, observed: Observed) -> bool:
-    """Whether the model Job is to be there: what it needs is, and none of another shape has found the model good."""
-    if observed.job is None:
-        return not observed.missing
-    return str(observed.job["metadata"]["name"]) == wanted.job_name
 
 
 def _spare_revisions(wanted: Desired, observed: Observed, recalled: Recalled) -> list[dict[str, Any]]:
