@@ -131,6 +131,7 @@ def test_a_request_is_counted_exactly(watched: Any, words: Callable[[int], str])
         sample("reranker_request_passages_sum"): 4,
         sample("reranker_request_passages_count"): 1,
         sample("reranker_tokens_total"): 6 + 6 + LIMIT + 4,
+        sample("reranker_tokenised_characters_total"): sum(map(len, ["w1", *passages])),
         sample("reranker_truncated_passages_total"): 1,
         sample("reranker_duplicate_passages_total"): 1,
         sample("reranker_batch_rows_sum"): 3,
@@ -150,6 +151,7 @@ def test_a_query_that_leaves_nothing_is_counted(watched: Any, words: Callable[[i
 def test_what_is_refused_ranks_nothing(watched: Any, words: Callable[[int], str]) -> None:
     counted = changed(watched, lambda: watched.rank("w1", [words(600)]))
     assert counted == {
+        sample("reranker_tokenised_characters_total"): len("w1" + words(600)),
         requests("/v1/ranking", 422, model="watched"): 1,
         sample("reranker_request_seconds_count", route="/v1/ranking"): 1,
     }

@@ -53,7 +53,7 @@ def test_without_truncation_too_long_is_422_with_both_numbers(bert: Any, words: 
     assert error | {"message": ""} == {
         "object": "error",
         "message": "",
-        "detail": {"passage": 1},
+        "detail": {"passage": 1, "field": "passages.1"},
         "type": "invalid_request_error",
     }
 

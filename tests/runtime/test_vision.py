@@ -225,7 +225,7 @@ def test_an_image_that_cannot_be_used_is_422_and_names_the_passage(
     assert error | {"message": ""} == {
         "object": "error",
         "message": "",
-        "detail": {"passage": 2},
+        "detail": {"passage": 2, "field": "passages.2.image"},
         "type": "invalid_request_error",
     }
 
@@ -236,7 +236,7 @@ def test_a_passage_needs_a_text_or_an_image(servers: dict[str, Any], empty: dict
         answer = post(server.ready(), [{"text": ""}, empty])
         assert answer.status_code == 422
         assert answer.json()["message"].startswith("passages.1.text: Field required")
-        assert answer.json()["detail"] == {"passage": 1, "field": "passages.1.image"}
+        assert answer.json()["detail"] == {"passage": 1, "field": "passages.1.text"}
 
 
 def test_the_first_of_several_bad_images_is_named(server: Any) -> None:
