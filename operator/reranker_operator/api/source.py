@@ -16,7 +16,7 @@ from reranker_operator.api.names import (
     repository_of,
 )
 
-_NAME = "[A-Za-z0-9_][A-Za-z0-9_.-]*"
+_REPOSITORY = "^[A-Za-z0-9][A-Za-z0-9_.-]{0,95}/[A-Za-z0-9_][A-Za-z0-9_.-]{0,95}$"
 _COMMIT_LENGTH = 40
 
 
@@ -64,8 +64,8 @@ def _is_commit(revision: str) -> bool:
 class HuggingFaceSource(ApiType):
     """A repository of the Hugging Face hub, or of a mirror of it, downloaded once into a cache by the model Job."""
 
-    repository: Annotated[str, StringConstraints(pattern=rf"^{_NAME}(/{_NAME})?$", max_length=193)]
-    """Repository, as owner/name."""
+    repository: Annotated[str, StringConstraints(pattern=_REPOSITORY, max_length=193)]
+    """Repository, as OWNER/NAME."""
     revision: Annotated[str, StringConstraints(max_length=64)]
     """Commit, as 40 hexadecimal digits."""
     token_secret: TokenSecret | None = None
