@@ -57,6 +57,8 @@ class Reflector:
     selector: str | None = None
     metadata_only: bool = False
     knowledge: Knowledge = Knowledge.NONE
+    listing: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(1))
+    """Shared by those that take turns in listing: all kinds at once would be in memory as a whole."""
     known: asyncio.Event = field(default_factory=asyncio.Event)
     """Set once `knowledge` is anything but NONE."""
 
@@ -86,10 +88,15 @@ class Reflector:
             await asyncio.sleep(_jittered(pause))
 
     async def _list(self) -> str:
+        async with self.listing:
+            return await self._list_alone()
+
+    async def _list_alone(self) -> str:
         documents, version = await self.kube.list_all(
-            self.kind, self.namespace, self._query(), metadata_only=self.metadata_only
+            self.kind, self.namespace, self._query(), metadata_only=self.metadata_only, trim=self.store.trim
         )
         changes = self.store.replace(documents, version, self.namespace)
+        del documents
         self._know(Knowledge.WHOLE)
         self.on_change(self.kind, changes)
         return version

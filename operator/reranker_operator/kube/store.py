@@ -39,7 +39,7 @@ class Store:
     """What one kind has, in the namespaces that are watched."""
 
     def __init__(self, owner_of: Callable[[Json], Key | None], trim: Callable[[Json], Json]) -> None:
-        self._owner_of, self._trim = owner_of, trim
+        self._owner_of, self.trim = owner_of, trim
         self._entries: dict[Place, _Entry] = {}
         self._by_owner: dict[Key, set[Place]] = {}
         self._told = 0
@@ -108,7 +108,7 @@ class Store:
         if before is not None and before.version >= version:
             return None
         owner = self._owner_of(document)
-        raw = json.dumps(self._trim(document), separators=(",", ":")).encode()
+        raw = json.dumps(self.trim(document), separators=(",", ":")).encode()
         self._unlink(place, before)
         self._entries[place] = _Entry(version, owner, raw)
         if owner is not None:

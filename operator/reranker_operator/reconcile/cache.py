@@ -31,11 +31,16 @@ OPTIONAL: Final = (Kind.HTTP_ROUTE, Kind.SERVICE_MONITOR)
 """Children of kinds that a cluster may not have."""
 
 
+_LISTING: Final = 2
+"""Kinds that are listed at the same time."""
+
+
 class Cache:
     """Stores and the reflectors that keep them. `namespaces` empty means all."""
 
     def __init__(self, kube: Kube, namespaces: Sequence[str], wake: Callable[[Key], None]) -> None:
         self.services = Store(_itself, _plain)
+        self._listing = asyncio.Semaphore(_LISTING)
         self._kube, self._namespaces, self._wake = kube, tuple(namespaces), wake
         self._children = {kind: Store(owner_of, _TRIMS.get(kind, _plain)) for kind in (*CHILDREN, *OPTIONAL)}
         self._named: dict[Kind, Store] = {}
@@ -148,6 +153,7 @@ class Cache:
                 on_knowledge=self._known,
                 selector=selector,
                 metadata_only=metadata_only,
+                listing=self._listing,
             )
             for namespace in places
         ]
