@@ -97,11 +97,6 @@ class Store:
         if _version(document) > self._told:
             self._put(document)
 
-    def forget(self, place: Place) -> None:
-        """What is known to be gone."""
-        if place in self._entries:
-            self._drop(place)
-
     def _put(self, document: Json) -> Change | None:
         place, version = _place(document), _version(document)
         before = self._entries.get(place)

@@ -82,10 +82,6 @@ class Cache:
         """A service's objects of a kind."""
         return self._children[kind].owned(key)
 
-    def owners(self, kind: Kind) -> Iterable[Key]:
-        """Services that have objects of a kind."""
-        return self._children[kind].owners()
-
     def learn(self, document: Json) -> None:
         """Take up the server's answer to a write."""
         if document["kind"] == KIND:

@@ -58,13 +58,13 @@ class Observer:
         jobs = cache.children(Kind.JOB, key)
         pods = cache.children(Kind.POD, key)
         job = next((each for each in jobs if each["metadata"]["name"] == wanted.job_name), None)
-        own_pods = [pod for pod in pods if job is not None and _owned_by(pod, str(job["metadata"]["uid"]))]
+        own_pods = [pod for pod in pods if job is not None and owned_by(pod, str(job["metadata"]["uid"]))]
         return Observed(
             service_account=cache.child(Kind.SERVICE_ACCOUNT, namespace, name),
             service=cache.child(Kind.SERVICE, namespace, name),
             deployment=cache.child(Kind.DEPLOYMENT, namespace, name),
             job=job,
-            other_jobs=[each for each in jobs if each is not job and _owned_by(each, service.uid)],
+            other_jobs=[each for each in jobs if each is not job and owned_by(each, service.uid)],
             pods=_newest_first([pod for pod in pods if _component(pod) == RANKING]),
             job_pods=_newest_first(own_pods),
             refused_job_pods=await self._refusal(job, now) if job is not None and not own_pods else None,
@@ -115,7 +115,8 @@ def _component(pod: dict[str, Any]) -> str:
     return str((pod["metadata"].get("labels") or {}).get("app.kubernetes.io/component", ""))
 
 
-def _owned_by(child: dict[str, Any], uid: str) -> bool:
+def owned_by(child: dict[str, Any], uid: str) -> bool:
+    """Whether the object of this uid owns `child`."""
     return any(each["uid"] == uid for each in child["metadata"].get("ownerReferences", ()))
 
 

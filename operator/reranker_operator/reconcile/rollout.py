@@ -14,6 +14,7 @@ from reranker_operator.desired import Given
 from reranker_operator.desired.given import Template
 from reranker_operator.desired.metadata import FAILED, INPUTS, PROVEN, REPLACED, SPEC_HASH, TEMPLATE_HASH
 from reranker_operator.desired.revision import spec_hash
+from reranker_operator.reconcile.observe import owned_by
 from reranker_operator.reconcile.scaling.handover import is_scaled
 
 KEPT_REVISIONS = 5
@@ -66,7 +67,7 @@ def recall(
     """What holds for `service`; `pods` are its ranking pods, `inputs` stands for what their container reads at its
     start, `credentials` for what the model is downloaded with."""
     made_of = spec_hash(service, inputs)
-    ours = (each for each in revisions if service.uid in _owners(each))
+    ours = (each for each in revisions if owned_by(each, service.uid))
     revisions = sorted(ours, key=lambda each: int(each["revision"]), reverse=True)
     recorded = next((each for each in revisions if _note(each, SPEC_HASH) == made_of), None)
     template = template_of(recorded) if recorded is not None else None
@@ -155,10 +156,6 @@ def _seen(deployment: Json) -> bool:
     return int(deployment.get("status", {}).get("observedGeneration", 0)) >= int(
         deployment["metadata"].get("generation", 0)
     )
-
-
-def _owners(document: Json) -> list[str]:
-    return [each["uid"] for each in document["metadata"].get("ownerReferences", ())]
 
 
 def _note(document: Json, name: str) -> str | None:
