@@ -72,3 +72,10 @@ def test_what_happens_while_nobody_watches(faulty: Faulty, scene: Scene, gap: Ga
         cluster.delete("v1", "Service", REAL, namespace)
         cluster.merge("v1", "Service", second, {"spec": {"selector": {"app": "other"}}}, namespace)
     scene.converged()
+
+
+def test_a_ranking_is_asked_for_at_a_new_address_though_nothing_else_is_heard(faulty: Faulty, scene: Scene) -> None:
+    """The round that makes the Service anew must ask for the ranking: the operator's own words may be all it hears."""
+    with cut(faulty.proxy, lambda call: call.resource == "rerankerservices"):
+        scene.rerankers.cluster.delete("v1", "Service", REAL, scene.rerankers.namespace)
+        scene.converged()

@@ -120,6 +120,8 @@ class Prober:
         self._began = now()
         self._last: dict[Key, tuple[Target, Probe]] = {}
         self._running: dict[Key, asyncio.Task[None]] = {}
+        self._waiting: dict[Key, Target] = {}
+        """What was last to be asked: where the target changes while one is asked, another one."""
         self._differs_since: dict[Key, datetime.datetime] = {}
 
     def latest(self, target: Target) -> Probe | None:
@@ -142,12 +144,14 @@ class Prober:
 
     def look(self, target: Target, *, told: bool) -> None:
         """Ask if it is time to, and wake whoever waits when the answer is there."""
+        self._waiting[target.key] = target
         if target.key not in self._running and self.due_in(target, told=told) <= 0:
             self._running[target.key] = asyncio.create_task(self._ask(target))
 
     def forget(self, key: Key) -> None:
         """The service is gone."""
         self._last.pop(key, None)
+        self._waiting.pop(key, None)
         self._differs_since.pop(key, None)
 
     async def _ask(self, target: Target) -> None:
@@ -158,7 +162,8 @@ class Prober:
             self._last[target.key] = target, probe
         finally:
             del self._running[target.key]
-            if probe is None or probe.status is not Status.TRUE or not _is_like(probe, before):
+            is_news = probe is None or probe.status is not Status.TRUE or not _is_like(probe, before)
+            if is_news or self._waiting.get(target.key) != target:
                 self._wake(target.key)
 
     async def _judge(self, target: Target) -> Probe:

@@ -120,7 +120,8 @@ class Reconciler:
             failing=str(trouble) if trouble is not None and not trouble.users_matter else None,
             leaving=planned.leaving,
         )
-        facts, target = self._ask(facts, previous)
+        # Of a Service made just now, as nothing may happen afterwards that looks here again.
+        facts, target = self._ask(facts, applied.objects.get("Service", observed.service), previous)
         status = status_of(facts, conditions(facts), previous)
         if trouble is None:
             await self._verdicts.keep(facts, status)  # before anybody is told: who reads it may rely on it
@@ -209,10 +210,10 @@ class Reconciler:
             keys = {client: secrets.token_urlsafe(32) for client in ("default", KEY_ENTRY)}
             await self._kube.create({**planned.generate, "stringData": keys})
 
-    def _ask(self, facts: Facts, previous: dict[str, Any]) -> tuple[Facts, Target | None]:
+    def _ask(self, facts: Facts, front: dict[str, Any] | None, previous: dict[str, Any]) -> tuple[Facts, Target | None]:
         """Have a real ranking asked for where it is time to, and add what is known of the last one."""
-        service, observed, wanted = facts.service, facts.observed, facts.wanted
-        target = target_of(service, observed.service, wanted.template_hash, secrets_of(service))
+        service, wanted = facts.service, facts.wanted
+        target = target_of(service, front, wanted.template_hash, secrets_of(service))
         if target is None or not facts.rolled_out or not facts.ready_pods:
             return facts, None
         earlier = {each["type"]: each for each in previous.get("conditions") or ()}

@@ -81,6 +81,10 @@ class Container:
             "lastState": self.last_state,
         }
 
+    def previous_log_path(self) -> Path:
+        """The log of the process that `lastState` tells of: while the next one is waited for, of the last."""
+        return self.log_path(self.restarts if "waiting" in self.state else self.restarts - 1)
+
     def log_path(self, restart: int | None = None) -> Path:
         """The log of one of its processes; by default of the last."""
         number = self.restarts if restart is None else restart
@@ -130,7 +134,8 @@ class Container:
         assert sandbox is not None
         log = self.log_path()
         log.parent.mkdir(parents=True, exist_ok=True)
-        self.log_path(max(0, self.restarts - 2)).unlink(missing_ok=True)
+        if self.restarts >= 2:
+            self.log_path(self.restarts - 2).unlink(missing_ok=True)
         message = self._message_file()
         began = now()
         try:

@@ -44,7 +44,7 @@ async def _answer(request: web.Request, find: FindPod) -> web.StreamResponse:
         return web.Response(status=404, text=f"no container {where['container']} of {where['pod']} runs here\n")
     query = request.query
     previous = query.get("previous") == "true"
-    path = container.log_path(container.restarts - 1 if previous else None)
+    path = container.previous_log_path() if previous else container.log_path()
     if not path.exists():
         which = "previous terminated container" if previous else "container"
         return web.Response(status=400, text=f"{which} {container.name!r} in pod {where['pod']!r} has no log\n")
