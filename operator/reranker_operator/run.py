@@ -190,18 +190,22 @@ class _LeaseLostError(Exception):
 
 
 async def _wait_for_crd(kube: Kube, namespaces: Sequence[str]) -> None:
-    """Until the API serves our kind: an operator that starts before its CRD must wait, not exit."""
+    """Until the API serves our kind: an operator that starts before its CRD must wait, not exit.
+
+    One namespace where it may be listed is enough: the watches wait for the others, and say so.
+    """
     said = ""
     while True:
-        try:
-            for namespace in namespaces or (None,):
+        for namespace in namespaces or (None,):
+            try:
                 await kube.find(Kind.RERANKER_SERVICE, namespace, limit="1")
-        except KubeError as error:
-            if str(error) != said:
-                missing = isinstance(error, NotFoundError)
-                hint = "apply crds/ of this release; waiting for it" if missing else "waiting"
-                _log.warning("%s cannot be listed (%s): %s", Kind.RERANKER_SERVICE.title, error, hint)
-                said = str(error)
-        else:
-            return
+            except KubeError as error:
+                failed = error
+            else:
+                return
+        if str(failed) != said:
+            missing = isinstance(failed, NotFoundError)
+            hint = "apply crds/ of this release; waiting for it" if missing else "waiting"
+            _log.warning("%s cannot be listed (%s): %s", Kind.RERANKER_SERVICE.title, failed, hint)
+            said = str(failed)
         await asyncio.sleep(CRD_POLL_SECONDS)

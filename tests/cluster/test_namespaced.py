@@ -15,6 +15,7 @@ import yaml
 
 from localkube.cluster import Cluster
 from localkube.operator_process import NAMESPACE, OperatorProcess
+from localkube.processes import wait_until
 from rerankers import Rerankers
 
 PRIORITY = "above-others"
@@ -151,3 +152,20 @@ def test_its_rights_end_with_its_namespaces(installed: Installed, cluster: Clust
         where = ["-A"] if namespace == "*" else ["-n", namespace] if namespace else []
         answer = cluster.kubectl("auth", "can-i", verb, thing, *where, "--as", account, check=False)
         assert answer.strip() == expected, f"{verb} {thing} in {namespace or 'the cluster'}"
+
+
+def test_a_namespace_without_its_role_holds_up_no_other(installed: Installed, cluster: Cluster) -> None:
+    first, second = installed.watched
+    of_roles = "rbac.authorization.k8s.io/v1"
+    (binding,) = cluster.objects(of_roles, "RoleBinding", second.namespace)
+    kept = {key: binding["metadata"][key] for key in ("name", "namespace")}
+    installed.operator.stop()
+    cluster.delete(of_roles, "RoleBinding", kept["name"], second.namespace)
+    installed.operator.start()
+    first.apply("later", replicas=0)
+    first.wait_condition("later", "Ready", "False", "Paused")
+    second.apply("later", replicas=0)
+    wait_until("the log to say it", lambda: "are not watched" in installed.operator.log.read_text(), timeout=60)
+    assert second.status("later") == {}
+    cluster.apply({**binding, "apiVersion": of_roles, "kind": "RoleBinding", "metadata": kept})
+    second.wait_condition("later", "Ready", "False", "Paused")

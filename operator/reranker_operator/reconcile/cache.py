@@ -63,14 +63,26 @@ class Cache:
                 self._start(reflectors)
 
     async def complete(self, say: Callable[[str], None]) -> None:
-        """Wait until every service and child is known; `say` is told what is waited for."""
+        """Wait until every service and child is known, or all that may be; `say` is told what is waited for.
+
+        One namespace whose rights are missing, as its Role was never made or went with it, holds up no other.
+        """
         for kind, reflectors in self._reflectors.items():
+            say(f"listing {kind.plural}")
             for each in reflectors:
-                say(f"listing {kind.plural}")
                 await each.known.wait()
-                while kind not in OPTIONAL and each.knowledge is not Knowledge.WHOLE:
-                    say(f"waiting for the right to watch {kind.plural}: apply the RBAC rules of this release")
-                    await asyncio.sleep(1)
+        places = self._namespaces or (None,)
+        while all(lacking := [self.lacks(place) for place in places]):
+            say(f"waiting for the right to watch {lacking[0]}: apply the RBAC rules of this release")
+            await asyncio.sleep(1)
+
+    def lacks(self, namespace: str | None) -> str | None:
+        """What of a namespace is not known whole (a plural), if anything: who acts on less takes it for missing."""
+        for kind, reflectors in self._reflectors.items():
+            watching = [each for each in reflectors if each.namespace in (None, namespace)]
+            if kind not in OPTIONAL and any(each.knowledge is not Knowledge.WHOLE for each in watching):
+                return kind.plural
+        return None
 
     # Children
 

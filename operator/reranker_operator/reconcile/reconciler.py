@@ -11,7 +11,7 @@ from reranker_operator.api import ConditionType, Identity, InvalidResourceError,
 from reranker_operator.api.conditions import Status
 from reranker_operator.desired import Defaults, desired
 from reranker_operator.desired.pod import secrets as secrets_of
-from reranker_operator.kube import ConflictError, Kind, Kube, KubeError
+from reranker_operator.kube import ConflictError, ForbiddenError, Kind, Kube, KubeError
 from reranker_operator.kube.events import utc_now
 from reranker_operator.reconcile.admission import host_path_problem
 from reranker_operator.reconcile.apply import Applied, Applier, StrangerError
@@ -75,6 +75,10 @@ class Reconciler:
 
     async def reconcile(self, key: Key) -> Outcome:
         """One round. Raises `KubeError` where the round must be tried again."""
+        if (lacking := self._cache.lacks(key[0])) is not None:
+            raise ForbiddenError(
+                f"{lacking} of namespace {key[0]} cannot be watched: apply the RBAC rules of this release there"
+            )
         document = await self._document(key)
         if document is None or "deletionTimestamp" in document["metadata"]:
             self._forget(key)

@@ -1,316 +1,44 @@
-"""fetch, as the model Job runs it: the command, a hub on loopback, a volume."""
+"""What fetch refuses, what it waits for, and by what ways it reaches a hub."""
 
 from __future__ import annotations
 
 import json
-import os
-import random
 import re
 import shutil
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+import localhub
 import pytest
 from certificates import Pair
+from fetching import (
+    DEADLINE,
+    HALF,
+    NAME,
+    OTHER,
+    READ,
+    REVISION,
+    SHARDED,
+    TOKEN,
+    WEIGHTS,
+    arguments,
+    bad,
+    command,
+    contents,
+    fetch,
+    good,
+    place,
+    put,
+    start,
+    surroundings,
+)
 from localhub import LocalHub
 from localproxy import LocalProxy
 
 from reranker_runtime.errors import FetchReason
-
-DEADLINE = 120.0
-NAME, REVISION = "acme/reranker", "0123456789abcdef0123456789abcdef01234567"
-OTHER = "f" * 40
-TOKEN = "hf_" + "Secret" * 5
-HALF = 1_500_000
-WEIGHTS = random.Random(1).randbytes(2 * HALF)
-READ = {
-    "config.json": b'{"architectures": ["None"]}',
-    "config_sentence_transformers.json": b"{}",
-    "tokenizer.json": b"{}" * 600_000,  # large enough for LFS, as real ones are
-    "tokenizer_config.json": b"{}",
-    "special_tokens_map.json": b"{}",
-    "preprocessor_config.json": b"{}",
-    "chat_template.jinja": b"{{ messages }}",
-    "vocab.txt": b"",
-    "model.safetensors": WEIGHTS,
-}
-LEFT = {
-    "README.md": b"# A model",
-    ".gitattributes": b"*.bin lfs",
-    "pytorch_model.bin": b"pickle",
-    "model.onnx": b"onnx",
-    "onnx/model.onnx": b"onnx",
-    "onnx/config.json": b"{}",
-    "modeling.py": b"import os",
-    "other.safetensors": b"another",
-    "model.safetensors.index.json": b'{"weight_map": {"a": "model-1.safetensors"}}',
-    "model-1.safetensors": b"sharded",
-}
-
-
-@pytest.fixture
-def repositories(tmp_path: Path) -> Path:
-    put(tmp_path / "hub" / NAME / REVISION, READ | LEFT)
-    return tmp_path / "hub"
-
-
-@pytest.fixture
-def serve(repositories: Path) -> Iterator[Callable[..., LocalHub]]:
-    with ExitStack() as stack:
-        yield lambda **given: stack.enter_context(LocalHub(repositories, **given))
-
-
-@pytest.fixture
-def hub(serve: Callable[..., LocalHub]) -> LocalHub:
-    return serve()
-
-
-@pytest.fixture
-def cache(tmp_path: Path) -> Path:
-    return tmp_path / "cache"
-
-
-def put(directory: Path, files: dict[str, bytes]) -> Path:
-    for name, content in files.items():
-        (directory / name).parent.mkdir(parents=True, exist_ok=True)
-        (directory / name).write_bytes(content)
-    return directory
-
-
-def place(cache: Path, name: str = NAME, revision: str = REVISION) -> Path:
-    return cache / name.replace("/", "--") / revision
-
-
-def only_weights_are_large(hub: LocalHub) -> None:
-    """So that it is them that a fault of the hub meets."""
-    (hub.root / NAME / REVISION / "tokenizer.json").write_bytes(b"{}")
-
-
-def contents(directory: Path) -> dict[str, bytes]:
-    return {p.relative_to(directory).as_posix(): p.read_bytes() for p in directory.rglob("*") if p.is_file()}
-
-
-def times(directory: Path) -> dict[Path, int]:
-    return {path: path.stat().st_mtime_ns for path in (directory, *directory.rglob("*"))}
-
-
-def command(*arguments: object) -> list[str]:
-    return [sys.executable, "-m", "reranker_runtime", "fetch", *map(str, arguments)]
-
-
-def arguments(hub: LocalHub | str, cache: Path, *more: object, name: str = NAME, revision: str = REVISION) -> list[str]:
-    url = hub if isinstance(hub, str) else hub.url
-    return command("--repository", name, "--revision", revision, "--endpoint", url, *more, cache)
-
-
-def surroundings(**variables: object) -> dict[str, str]:
-    """Those of a pod: no home, and no proxies but those given."""
-    foreign = ("HF_", "NIM_", "RERANKER_", "SSL_")
-    kept = {n: v for n, v in os.environ.items() if not n.startswith(foreign) and not n.lower().endswith("_proxy")}
-    return {n: v for n, v in kept.items() if n != "HOME"} | {n: str(v) for n, v in variables.items()}
-
-
-def fetch(
-    hub: LocalHub | str,
-    cache: Path,
-    *more: object,
-    name: str = NAME,
-    revision: str = REVISION,
-    **variables: object,
-) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        arguments(hub, cache, *more, name=name, revision=revision),
-        env=surroundings(**variables),
-        capture_output=True,
-        text=True,
-        timeout=DEADLINE,
-    )
-
-
-def start(hub: LocalHub, cache: Path, *more: object) -> subprocess.Popen[str]:
-    pipe = subprocess.PIPE
-    return subprocess.Popen(arguments(hub, cache, *more), env=surroundings(), stdout=pipe, stderr=pipe, text=True)
-
-
-def good(done: subprocess.CompletedProcess[str]) -> dict[str, Any]:
-    assert done.returncode == 0, done.stdout + done.stderr
-    said = json.loads(done.stdout)
-    assert said["ok"] is True
-    return said
-
-
-def bad(done: subprocess.CompletedProcess[str], reason: str, code: int, *words: str) -> str:
-    """The message of a report that says no."""
-    assert "Traceback" not in done.stderr
-    assert len(done.stdout.splitlines()) == 1, done.stderr
-    said = json.loads(done.stdout)
-    message = said.pop("message")
-    assert (said, done.returncode) == ({"ok": False, "reason": reason}, code), message
-    assert [word for word in words if word not in message] == [], message
-    return message
-
-
-def until(fact: Callable[[], bool], process: subprocess.Popen[str]) -> None:
-    end = time.monotonic() + DEADLINE
-    while not fact():
-        assert process.poll() is None, process.communicate()
-        assert time.monotonic() < end
-        time.sleep(0.02)
-
-
-def test_what_serving_reads_is_there_byte_for_byte_and_nothing_else(hub: LocalHub, cache: Path, tmp_path: Path) -> None:
-    report = tmp_path / "termination-log"
-    done = fetch(hub, cache, "--report", report)
-    size = sum(map(len, READ.values()))
-    assert good(done) == {
-        "ok": True,
-        "repository": NAME,
-        "revision": REVISION,
-        "files": len(READ),
-        "bytes": size,
-        "downloaded": size,
-    }
-    assert report.read_text() == done.stdout
-    assert contents(place(cache)) == READ
-    assert [p.name for p in place(cache).parent.iterdir()] == [REVISION]
-    assert contents(cache) == {f"{place(cache).relative_to(cache)}/{name}": READ[name] for name in READ}
-    assert "files: 8, 1.2 MB, of which 0 bytes are here already" in done.stderr
-
-
-def test_what_is_there_is_left_alone_and_nothing_is_asked(hub: LocalHub, cache: Path) -> None:
-    good(fetch(hub, cache))
-    asked, changed = len(hub.asked), times(cache)
-    said = good(fetch(hub, cache))
-    assert (said["files"], said["downloaded"]) == (len(READ), 0)
-    assert len(hub.asked) == asked
-    assert good(fetch("http://127.0.0.1:1", cache))["downloaded"] == 0
-    assert times(cache) == changed  # so that the volume may be mounted read-only
-
-
-def test_an_empty_directory_is_a_mount_point_and_no_model(hub: LocalHub, cache: Path) -> None:
-    place(cache).mkdir(parents=True)
-    good(fetch(hub, cache))
-    assert contents(place(cache)) == READ
-
-
-def test_a_cut_connection_goes_on_where_it_was_cut(hub: LocalHub, cache: Path) -> None:
-    only_weights_are_large(hub)
-    hub.faults.cut_after = HALF
-    done = fetch(hub, cache)
-    said = good(done)
-    assert said["bytes"] == said["downloaded"]
-    assert [sent for sent in hub.sent("model.safetensors") if sent[1]] == [("", HALF), (f"bytes={HALF}-", HALF)]
-    assert (place(cache) / "model.safetensors").read_bytes() == WEIGHTS
-
-
-def test_a_killed_fetch_is_gone_on_from_by_the_next_and_nothing_comes_twice(hub: LocalHub, cache: Path) -> None:
-    only_weights_are_large(hub)
-    hub.faults.hold_after = HALF
-    part = place(cache).parent / f".partial-{REVISION}" / "model.safetensors.incomplete"
-    with start(hub, cache) as process:
-        until(lambda: part.exists() and part.stat().st_size == HALF, process)
-        assert not place(cache).exists()
-        process.send_signal(signal.SIGKILL)
-        process.communicate()
-    assert not place(cache).exists()
-    hub.faults.hold_after = None
-    hub.faults.released.set()
-    hub.asked.clear()
-    said = good(fetch(hub, cache))
-    assert said["downloaded"] == HALF
-    assert [a.range for a in hub.asked if a.sent and a.port == "cdn"] == [f"bytes={HALF}-"]
-    assert [a.path for a in hub.asked if a.port == "hub" and "resolve" in a.path and a.status == 200] == []
-    assert (place(cache) / "model.safetensors").read_bytes() == WEIGHTS
-
-
-def test_a_stop_is_reported_and_keeps_what_is_there(hub: LocalHub, cache: Path, tmp_path: Path) -> None:
-    only_weights_are_large(hub)
-    hub.faults.hold_after = HALF
-    report = tmp_path / "report"
-    part = place(cache).parent / f".partial-{REVISION}" / "model.safetensors.incomplete"
-    with start(hub, cache, "--report", report) as process:
-        until(lambda: part.exists() and part.stat().st_size == HALF, process)
-        process.send_signal(signal.SIGTERM)
-        out, err = process.communicate(timeout=DEADLINE)
-    bad(subprocess.CompletedProcess([], process.returncode, out, err), "Interrupted", 1, "goes on")
-    assert report.read_text() == out
-    assert part.stat().st_size == HALF
-
-
-def test_a_server_that_cannot_resume_is_asked_from_the_start(hub: LocalHub, cache: Path) -> None:
-    only_weights_are_large(hub)
-    hub.faults.cut_after, hub.faults.resumes = HALF, False
-    done = fetch(hub, cache)
-    good(done)
-    assert (place(cache) / "model.safetensors").read_bytes() == WEIGHTS
-    assert "starting from the beginning" in done.stderr
-
-
-@pytest.mark.parametrize("lock", ["held", "impossible"])
-def test_two_at_once_do_not_damage_it(hub: LocalHub, cache: Path, lock: str) -> None:
-    only_weights_are_large(hub)
-    if lock == "impossible":  # as on volumes without locks
-        (place(cache).parent / f".lock-{REVISION}").mkdir(parents=True)
-    hub.faults.hold_after = HALF
-    with start(hub, cache) as first:
-        assert hub.wait(lambda: hub.holding == 1)
-        with start(hub, cache) as second:
-            if lock == "held":
-                assert second.stderr is not None
-                assert "another fetch" in second.stderr.readline()
-            else:
-                assert hub.wait(lambda: hub.holding == 2)
-            hub.faults.released.set()
-            said = [json.loads(p.communicate(timeout=DEADLINE)[0]) for p in (first, second)]
-    assert [report["ok"] for report in said] == [True, True]
-    assert contents(place(cache)) == READ | {"tokenizer.json": b"{}"}
-    if lock == "held":
-        assert said[1]["downloaded"] == 0
-        assert sum(sent for _, sent in hub.sent("model.safetensors")) == len(WEIGHTS)
-        assert [p.name for p in place(cache).parent.iterdir()] == [REVISION]
-
-
-SHARDS = {f"model-0000{n}-of-00002.safetensors": bytes([n]) * 100 for n in (1, 2)}
-INDEX = {"weight_map": dict(zip("ab", SHARDS, strict=True))}
-SHARDED = {"config.json": b"{}", "model.safetensors.index.json": json.dumps(INDEX).encode()} | SHARDS
-
-
-def test_shards_are_those_that_the_index_names(serve: Any, repositories: Path, cache: Path) -> None:
-    put(repositories / NAME / OTHER, SHARDED | {"model-00003-of-00002.safetensors": b"left over"})
-    good(fetch(serve(), cache, revision=OTHER))
-    assert contents(place(cache, revision=OTHER)) == SHARDED
-
-
-def test_module_folders_are_those_that_modules_json_names(serve: Any, repositories: Path, cache: Path) -> None:
-    modules = [{"type": "models.Transformer", "path": ""}, {"type": "models.Dense", "path": "2_Dense"}]
-    files = {
-        "config.json": b"{}",
-        "modules.json": json.dumps(modules).encode(),
-        "model.safetensors": b"weights",
-        "2_Dense/config.json": b"{}",
-        "2_Dense/model.safetensors": b"dense",
-    }
-    put(repositories / NAME / OTHER, files | {"2_Dense/pytorch_model.bin": b"pickle", "3_Dense/config.json": b"{}"})
-    good(fetch(serve(), cache, revision=OTHER))
-    assert contents(place(cache, revision=OTHER)) == files
-
-
-def test_what_was_fetched_can_be_verified(
-    serve: Any, repositories: Path, cache: Path, models: Any, invoke: Any
-) -> None:
-    hub = serve()
-    for kind, directory in {"one": models.bert, "shards": models.sharded, "modules": models.sentence("mean")}.items():
-        shutil.copytree(directory, repositories / "acme" / kind / OTHER)
-        good(fetch(hub, cache, name=f"acme/{kind}", revision=OTHER))
-        verified = invoke("verify", place(cache, f"acme/{kind}", OTHER))
-        assert verified.returncode == 0
-        assert verified.stdout == invoke("verify", directory).stdout
 
 
 def test_the_token_opens_the_hub_and_goes_nowhere_else(serve: Any, cache: Path, tmp_path: Path) -> None:
@@ -573,7 +301,7 @@ def test_a_wait_in_a_pause_ends_at_a_stop(hub: LocalHub, cache: Path) -> None:
 
 def test_the_hub_as_a_program(repositories: Path, cache: Path, tmp_path: Path) -> None:
     log = tmp_path / "log"
-    script = Path(__file__).with_name("localhub.py")
+    script = Path(localhub.__file__)
     line = [sys.executable, script, "--root", repositories, "--log", log, "--cut-after", str(HALF)]
     with subprocess.Popen(line, stdout=subprocess.PIPE, text=True) as process:
         try:
