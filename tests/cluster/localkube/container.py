@@ -64,6 +64,7 @@ class Container:
         self._actions: Actions | None = None
         self._stopping = asyncio.Event()
         self._attempts = 0
+        self._last_ended = -1
 
     # What others see
 
@@ -82,8 +83,8 @@ class Container:
         }
 
     def previous_log_path(self) -> Path:
-        """The log of the process that `lastState` tells of: while the next one is waited for, of the last."""
-        return self.log_path(self.restarts if "waiting" in self.state else self.restarts - 1)
+        """The log of the last process that has ended."""
+        return self.log_path(self._last_ended)
 
     def log_path(self, restart: int | None = None) -> Path:
         """The log of one of its processes; by default of the last."""
@@ -158,6 +159,7 @@ class Container:
             raise
         finally:
             self._process = None
+            self._last_ended = self.restarts
             life.cancel()
         self._end(code, "Completed" if code == 0 else "Error", self._message(message, log, code), began)
         return code
