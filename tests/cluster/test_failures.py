@@ -151,6 +151,18 @@ def test_a_crash_is_named_with_its_last_words(rerankers: Rerankers) -> None:
     assert "RERANKER_DEVICE=abacus" in crashing["message"]
 
 
+def test_last_words_that_repeat_a_secret_are_told_without_it(rerankers: Rerankers) -> None:
+    metadata = {"name": "tokens", "namespace": rerankers.namespace}
+    rerankers.cluster.apply(
+        {"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "stringData": {"hub": "planted secret"}}
+    )
+    of_secret = {"secretKeyRef": {"name": "tokens", "key": "hub"}}
+    rerankers.apply("docs", server={"env": [{"name": "RERANKER_DEVICE", "valueFrom": of_secret}]})
+    crashing = rerankers.wait_condition("docs", "Progressing", "True", "Crashing")
+    assert "RERANKER_DEVICE=[redacted]" in crashing["message"]
+    assert "planted" not in str(rerankers.status("docs"))
+
+
 def test_a_host_path_is_refused_unless_allowed(rerankers: Rerankers) -> None:
     rerankers.apply("docs", model={"source": {"hostPath": {"path": "/etc/secrets"}}})
     refused = rerankers.wait_condition("docs", "Accepted", "False", "HostPathNotAllowed")

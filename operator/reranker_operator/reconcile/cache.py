@@ -5,6 +5,7 @@ claims, classes), by name and version only, and only of the kinds that some spec
 """
 
 import asyncio
+import re
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final
 
@@ -215,7 +216,28 @@ def _pod(document: Json) -> Json:
     """What conditions are decided from; a thousand pods' specs are megabytes that nobody reads."""
     spec = {key: document["spec"][key] for key in ("serviceAccountName", "nodeName") if key in document["spec"]}
     spec["volumes"] = [each for each in document["spec"].get("volumes", ()) if "persistentVolumeClaim" in each]
-    return {**_plain(document), "spec": spec}
+    return {**_plain(document), "spec": spec, "status": _discreet(document)}
+
+
+def _discreet(pod: Json) -> Json:
+    """The status, without values of Secrets: a setting that is refused is told with its value, in a container's last
+    words, and conditions repeat those to more people than may read Secrets."""
+    spec, status = pod["spec"], pod.get("status", {})
+    containers = [*spec.get("initContainers", ()), *spec.get("containers", ())]
+    variables = [variable for each in containers for variable in each.get("env") or ()]
+    names = [re.escape(each["name"]) for each in variables if "secretKeyRef" in (each.get("valueFrom") or {})]
+    if not names:
+        return dict(status)
+    assigned = re.compile(rf"""\b({"|".join(names)})=('[^']*'|"[^"]*"|\S+)""")
+
+    def cleaned(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: cleaned(entry) for key, entry in value.items()}
+        if isinstance(value, list):
+            return [cleaned(entry) for entry in value]
+        return assigned.sub(r"\1=[redacted]", value) if isinstance(value, str) else value
+
+    return dict(cleaned(status))
 
 
 def _identity(document: Json) -> Json:
