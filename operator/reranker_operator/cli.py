@@ -1,4 +1,4 @@
-"""`reranker-operator run | crd | render | diagnose`. Bad input is one line on stderr and exit status 2."""
+"""`reranker-operator run | crd | render | convert | diagnose`. Bad input is one line on stderr and exit status 2."""
 
 import asyncio
 import re
@@ -12,7 +12,9 @@ import yaml
 from reranker_operator import __version__
 from reranker_operator.api import KIND, InvalidResourceError, RerankerService
 from reranker_operator.api.crd import FILE_NAME, crd_yaml
+from reranker_operator.convert.command import convert
 from reranker_operator.desired import Defaults, desired
+from reranker_operator.manifests import dump
 
 _NAME = "[a-z0-9](?:[-a-z0-9.]*[a-z0-9])?"
 _ALLOW_HOST_PATH = click.option(
@@ -36,6 +38,9 @@ _RUNTIME_IMAGE = click.option(
 @click.version_option(__version__, prog_name="reranker-operator")
 def main() -> None:
     """Turn RerankerService resources into running, GPU-backed ranking pods."""
+
+
+main.add_command(convert)
 
 
 @main.command()
@@ -76,7 +81,7 @@ def render(file: Any, host_paths: tuple[str, ...], runtime_image: str) -> None:
         if problem := host_path_problem(service, host_paths):
             _fail(f"{file.name}: {KIND} {service.name}: {problem}")
         made += desired(service, Defaults(image=runtime_image)).objects()
-    click.echo(yaml.dump_all(made, Dumper=_Plain, sort_keys=False, width=120), nl=False)
+    click.echo(dump(made), nl=False)
 
 
 @main.command()
@@ -192,13 +197,6 @@ def diagnose(service: str, output: Path | None, **options: Any) -> None:
         click.echo(report.encode(sys.stdout.encoding or "utf-8", "replace"), nl=False)
     for file in filter(None, (output, options["archive"])):
         click.echo(f"reranker-operator: wrote {file}", err=True)
-
-
-class _Plain(yaml.SafeDumper):
-    """Writes what several objects share in full, as people and `kubectl diff` expect it."""
-
-    def ignore_aliases(self, data: Any) -> bool:  # noqa: ARG002
-        return True
 
 
 def _fail(message: str) -> NoReturn:

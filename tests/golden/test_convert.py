@@ -1,0 +1,241 @@
+"""Golden files of `reranker-operator convert`: manifests of NVIDIA's NIM operator, what they become, and what is told.
+
+Each input is converted for NVIDIA's image, and those of `BUNDLED` for the bundled runtime too.
+"""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from click.testing import CliRunner
+
+from reranker_operator.cli import main
+from reranker_operator.convert import Wishes, convert
+from reranker_operator.convert.table import CACHE_LEFT, LEFT, ROUTER_LEFT
+
+HERE = Path(__file__).parent / "convert"
+INPUTS = sorted(path.stem for path in (HERE / "input").glob("*.yaml"))
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+BUNDLED = {
+    "everything": ["--hugging-face", f"my-org/my-reranker@{COMMIT}"],
+    "pipeline": ["--claim", "models/rerank"],
+    "hub": [],
+}
+CASES = {
+    **{f"{name}.nim": (name, ["--runtime", "NIM"]) for name in INPUTS},
+    **{f"{name}.bundled": (name, ["--runtime", "Bundled", *flags]) for name, flags in BUNDLED.items()},
+}
+PAGE = Path(__file__).parents[2] / "docs/migrate-from-nim-operator.md"
+SERVICE = """\
+apiVersion: apps.nvidia.com/v1alpha1
+kind: NIMService
+metadata: {name: rerank}
+spec:
+  image: {repository: nvcr.io/nim/nvidia/rerank, tag: "1"}
+  resources: {limits: {nvidia.com/gpu: 1}}
+"""
+
+
+def run(*arguments: str, stdin: str | bytes = "") -> subprocess.CompletedProcess[str]:
+    """The command in this process; an exception is not swallowed."""
+    result = CliRunner(catch_exceptions=False).invoke(main, ["convert", *arguments], input=stdin)
+    return subprocess.CompletedProcess(["convert"], result.exit_code, result.stdout, result.stderr)
+
+
+@pytest.mark.parametrize("case", sorted(CASES))
+def test_manifests_become_the_golden_services(case: str, request: pytest.FixtureRequest) -> None:
+    name, flags = CASES[case]
+    file = HERE / "input" / f"{name}.yaml"
+    result = run(*flags, str(file))
+    assert result.returncode == 0, result.stderr
+    told = result.stderr.replace(f"reranker-operator: {file}: ", "")
+    golden, words = HERE / "output" / f"{case}.yaml", HERE / "output" / f"{case}.txt"
+    if request.config.getoption("--update-golden"):
+        golden.write_text(result.stdout)
+        words.write_text(told)
+    assert list(yaml.safe_load_all(result.stdout)) == list(yaml.safe_load_all(golden.read_text()))
+    assert told == words.read_text()
+
+
+def test_each_golden_output_has_a_case() -> None:
+    assert {path.stem for path in (HERE / "output").iterdir()} == set(CASES)
+
+
+@pytest.mark.parametrize("case", sorted(CASES))
+def test_render_takes_what_was_converted(case: str, tmp_path: Path) -> None:
+    name, flags = CASES[case]
+    (tmp_path / "made.yaml").write_text(run(*flags, str(HERE / "input" / f"{name}.yaml")).stdout)
+    rendered = CliRunner(catch_exceptions=False).invoke(main, ["render", str(tmp_path / "made.yaml")])
+    assert rendered.exit_code == 0, rendered.stderr
+    assert any(made["kind"] == "Deployment" for made in yaml.safe_load_all(rendered.stdout))
+
+
+def known_paths() -> set[str]:
+    """Every path that the converter reads, of a manifest that has them all."""
+    with (HERE / "input/everything.yaml").open("rb") as file:
+        read = convert([("everything.yaml", file)], Wishes()).read
+    with (HERE / "input/pipeline.yaml").open("rb") as file:
+        pipeline = convert([("pipeline.yaml", file)], Wishes()).read
+    read |= {path for path in pipeline if path.startswith("NIMPipeline.") and not _of_a_service(path)}
+    # A field with fields of its own stands for itself only where it is read as a whole.
+    return {path for path in read if not any(other.startswith((f"{path}.", f"{path}[]")) for other in read)}
+
+
+def _of_a_service(path: str) -> bool:
+    return path.startswith("NIMPipeline.spec.services[].spec.")
+
+
+def table_paths() -> set[str]:
+    """First column of the page's tables, below the heading of their kind."""
+    found: set[str] = set()
+    for kind, text in re.findall(
+        r"^## Fields of (?:a )?(\w+)\n(.*?)(?=^## |\Z)", PAGE.read_text(), re.DOTALL | re.MULTILINE
+    ):
+        for row in re.findall(r"^\| (`.*?) \|", text, re.MULTILINE):
+            found |= {f"{kind}.{path}" for path in re.findall(r"`([^`]+)`", row)}
+    return found
+
+
+def test_the_table_of_the_page_has_exactly_the_fields_that_are_known() -> None:
+    assert table_paths() == known_paths()
+
+
+def test_a_manifest_with_every_field_has_every_one_that_is_left_out() -> None:
+    told = (HERE / "output/everything.nim.txt").read_text()
+    for path in LEFT:
+        assert f"NIMService rerank: spec.{path}: left out" in told, path
+    for path in ROUTER_LEFT:
+        assert f"NIMService rerank: spec.expose.router.{path}: left out" in told, path
+    for path in CACHE_LEFT.keys() - {"source.dataStore"}:
+        assert f"NIMCache rerank-cache: spec.{path}: left out" in told, path
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("a: [1\n", "document 1: not YAML"),
+        ("a: 1\n---\nb: *nowhere\n", "document 2: not YAML"),
+        ("a: 1\na: 2\n", "document 1: not YAML: the key a is there twice"),
+        (b"\xff\xfe\x00a: 1", "not YAML"),
+        ("[" * 3000, "nested too deep"),
+        ("- &a [*a]\n", "holds too much, or an alias of itself"),
+        (
+            "a: &a [x,x,x,x,x,x,x,x,x,x]\n"
+            + "".join(f"{c}: &{c} [{','.join(['*' + p] * 10)}]\n" for p, c in zip("abcde", "bcdef", strict=True)),
+            "too much",
+        ),
+        ("", "holds no NIMService that ranks"),
+        ("kind: Secret\n", "holds no NIMService that ranks"),
+        (SERVICE.replace("v1alpha1", "v1"), "apiVersion must be apps.nvidia.com/v1alpha1, not apps.nvidia.com/v1"),
+        (SERVICE.replace("{name: rerank}", "{}"), "document 1: NIMService (without a name): metadata.name is missing"),
+        (SERVICE.replace("{name: rerank}", "[]"), "metadata must be a mapping, not []"),
+        (SERVICE.split("spec:", maxsplit=1)[0] + "spec: [1]\n", "spec must be a mapping, not [1]"),
+        (SERVICE.split("spec:", maxsplit=1)[0] + "spec: {}\n", "spec.image.repository is missing"),
+        (SERVICE + "  replicas: two\n", 'spec.replicas must be a whole number, not "two"'),
+        (SERVICE + "  replicas: true\n", "spec.replicas must be a whole number, not true"),
+        (
+            SERVICE + "  nodeSelector: {gpu: true}\n",
+            "spec.nodeSelector.gpu must be a string, not true; write it in quotes",
+        ),
+        (SERVICE + "  env: [{value: x}]\n", "spec.env[0] must be a variable with a name"),
+        (SERVICE + "  env: {A: x}\n", "spec.env must be a list"),
+        (SERVICE + "  scale: {enabled: true}\n", "spec.scale.hpa.maxReplicas is missing"),
+        (SERVICE + "  expose: {service: {port: '80'}}\n", 'spec.expose.service.port must be a whole number, not "80"'),
+        (SERVICE + "  expose: {service: {port: 0}}\n", "what it becomes is refused: spec.service.port"),
+        (
+            SERVICE + "  tolerations: [{operator: Sometimes, where: here}]\n",
+            "what it becomes is refused: spec.pod.tolerations",
+        ),
+        (
+            SERVICE.replace("gpu: 1", "gpu: half"),
+            'spec.resources.limits.nvidia.com/gpu must be a number of GPUs, not "half"',
+        ),
+        (SERVICE.replace("{name: rerank}", "{name: 9}"), "metadata.name must be a string, not 9"),
+        (SERVICE.replace("{name: rerank}", f"{{name: {'r' * 60}}}"), "use at most 46 characters"),
+        (SERVICE + "---\n" + SERVICE, "two services are called rerank"),
+    ],
+)
+def test_bad_input_is_a_line_with_file_document_and_path(text: str | bytes, said: str) -> None:
+    result = run("-", stdin=text)
+    assert (result.returncode, result.stdout) == (2, "")
+    assert said in result.stderr
+    assert all(line.startswith("reranker-operator: ") for line in result.stderr.splitlines())
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (["nowhere.yaml"], "nowhere.yaml"),
+        ([], "Missing argument 'FILE...'"),
+        (["-", "--output", "/nowhere"], "--output /nowhere: no such directory"),
+        (["-", "--claim", "models"], "are for --runtime Bundled"),
+        (["-", "--runtime", "Bundled"], "add --hugging-face OWNER/NAME@COMMIT or --claim CLAIM/DIRECTORY"),
+        (["-", "--runtime", "Bundled", "--hugging-face", "my-org/one"], "expected OWNER/NAME@COMMIT"),
+        (["-", "--runtime", "Bundled", "--hugging-face", "my-org/one@main"], "a service pins a commit"),
+        (["-", "--runtime", "Bundled", "--claim", "a/../b"], "path must not contain '.' or '..'"),
+        (["-", "--service", "other"], "--service other: no NIMService of this name"),
+    ],
+)
+def test_flags_that_do_not_fit_are_told(flags: list[str], said: str) -> None:
+    result = run(*flags, stdin=SERVICE)
+    assert (result.returncode, result.stdout) == (2, "")
+    assert said in result.stderr
+
+
+def test_one_bad_document_keeps_all_from_being_written(tmp_path: Path) -> None:
+    result = run("-", "--output", str(tmp_path), stdin=f"{SERVICE}---\n{SERVICE.replace('name: rerank', 'name: 9')}")
+    assert result.returncode == 2
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_files_are_written_whole_and_never_over_others(tmp_path: Path) -> None:
+    manifests = f"{SERVICE}---\n{SERVICE.replace('{name: rerank}', '{name: other, namespace: search}')}"
+    assert run("-", "--output", str(tmp_path), stdin=manifests).returncode == 0
+    assert {path.name for path in tmp_path.iterdir()} == {"rerank.yaml", "search.other.yaml"}
+    (tmp_path / "rerank.yaml").write_text("mine\n")
+    (tmp_path / "search.other.yaml").unlink()
+
+    again = run("-", "--output", str(tmp_path), stdin=manifests)
+    assert again.returncode == 2
+    assert f"{tmp_path}/rerank.yaml: exists already; remove it, or add --force" in again.stderr
+    assert {path.name for path in tmp_path.iterdir()} == {"rerank.yaml"}
+
+    assert run("-", "--output", str(tmp_path), "--force", stdin=manifests).returncode == 0
+    assert yaml.safe_load((tmp_path / "rerank.yaml").read_text())["kind"] == "RerankerService"
+
+
+def test_other_documents_are_kept_where_that_is_asked_for(tmp_path: Path) -> None:
+    secret = "kind: Secret\napiVersion: v1\nmetadata: {name: ngc, created: 2026-01-01}\n"
+    result = run("-", "--keep-others", stdin=f"{secret}---\n{SERVICE}")
+    assert [each["kind"] for each in yaml.safe_load_all(result.stdout)] == ["Secret", "RerankerService"]
+    assert "document 1: Secret ngc passed over" in result.stderr
+    run("-", "--keep-others", "--output", str(tmp_path), stdin=f"{secret}---\n{SERVICE}")
+    assert yaml.safe_load((tmp_path / "others.yaml").read_text())["kind"] == "Secret"
+
+
+def test_strict_writes_only_what_is_taken_over_as_it_is() -> None:
+    assert run("-", "--strict", stdin=SERVICE).returncode == 0
+    refused = run("-", "--strict", stdin=SERVICE + "  command: [sh]\n")
+    assert (refused.returncode, refused.stdout) == (1, "")
+    assert "spec.command: left out" in refused.stderr
+
+
+def test_a_service_that_does_not_rank_is_passed_over_unless_it_is_named() -> None:
+    chat = SERVICE.replace("nvidia/rerank", "meta/chat").replace("name: rerank", "name: chat")
+    result = run("-", stdin=f"{SERVICE}---\n{chat}")
+    assert [each["metadata"]["name"] for each in yaml.safe_load_all(result.stdout)] == ["rerank"]
+    assert "NIMService chat passed over: it does not look like a reranker; --service NAME" in result.stderr
+    named = run("-", "--service", "chat", stdin=f"{SERVICE}---\n{chat}")
+    assert [each["metadata"]["name"] for each in yaml.safe_load_all(named.stdout)] == ["chat"]
+
+
+def test_the_installed_command_reads_standard_input() -> None:
+    command = [Path(sys.executable).with_name("reranker-operator"), "convert", "-"]
+    started = subprocess.run(command, input=SERVICE, capture_output=True, text=True)
+    assert (started.returncode, started.stderr) == (0, "")
+    assert started.stdout == run("-", stdin=SERVICE).stdout
