@@ -12,10 +12,14 @@ from typing import Any, ClassVar, Self
 from pydantic import AfterValidator, BaseModel, ConfigDict, GetCoreSchemaHandler, GetJsonSchemaHandler, model_validator
 from pydantic.alias_generators import to_camel
 from pydantic.json_schema import JsonSchemaValue
-from pydantic_core import CoreSchema
+from pydantic_core import CoreSchema, PydanticCustomError
 from pydantic_core.core_schema import no_info_before_validator_function
 
-from reranker_operator.api.passthrough import pod_schemas, problems
+from reranker_operator.api.passthrough import Unknown, pod_schemas, problems
+
+
+UNKNOWN = "unknown_in_pod_value"
+"""Type of the error of a value for pods that only a newer version can know."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +66,10 @@ class PodValue:
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
         def check(value: Any) -> Any:
-            if found := list(problems(value, pod_schemas()[self.kind])):
+            found = list(problems(value, pod_schemas()[self.kind]))
+            if found and all(isinstance(each, Unknown) for each in found):
+                raise PydanticCustomError(UNKNOWN, "{words}", {"words": "; ".join(found)})
+            if found:
                 raise ValueError("; ".join(found))
             return value
 

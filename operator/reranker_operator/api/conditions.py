@@ -32,6 +32,8 @@ class Reason(StrEnum):
     """The operator and the server take the spec as it is."""
     INVALID = "Invalid"
     """The stored resource does not fit this operator's schema (written by another version, or before an upgrade)."""
+    NEWER_VERSION = "NewerVersion"
+    """The stored resource has fields or words that this operator does not know: a newer version's."""
     HOST_PATH_NOT_ALLOWED = "HostPathNotAllowed"
     """A hostPath source outside the prefixes that the operator was started with."""
     CLAIM_NOT_SHARED = "ClaimNotShared"

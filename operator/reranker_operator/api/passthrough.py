@@ -28,6 +28,12 @@ def pod_schemas() -> dict[str, dict[str, Any]]:
     return dict(document["kinds"])
 
 
+class Unknown(str):
+    """A problem with a field or a value that another version of Kubernetes may know."""
+
+    __slots__ = ()
+
+
 def problems(value: Any, schema: dict[str, Any], path: str = "") -> Iterator[str]:
     """What in `value` does not fit `schema`, each with its path."""
     kinds = [schema["type"]] if "type" in schema else [each["type"] for each in schema.get("anyOf", ())]
@@ -35,7 +41,7 @@ def problems(value: Any, schema: dict[str, Any], path: str = "") -> Iterator[str
         yield f"{path or 'the value'} must be of type {' or '.join(kinds)}, not {json.dumps(value)}"
         return
     if "enum" in schema and value not in schema["enum"]:
-        yield f"{path} must be one of {', '.join(schema['enum'])}, not {json.dumps(value)}"
+        yield Unknown(f"{path} must be one of {', '.join(schema['enum'])}, not {json.dumps(value)}")
     if isinstance(value, dict):
         yield from _in_object(value, schema, path)
     elif isinstance(value, list):
@@ -62,7 +68,7 @@ def _in_object(value: dict[str, Any], schema: dict[str, Any], path: str) -> Iter
         elif isinstance(more, dict):
             yield from problems(entry, more, _below(path, name))
         elif known is not None:
-            yield f"{_below(path, name)} is no field"
+            yield Unknown(f"{_below(path, name)} is no field")
 
 
 def _is(value: Any, kind: str) -> bool:

@@ -6,7 +6,7 @@ from typing import Any, Self
 
 from pydantic import BaseModel, ValidationError
 
-from reranker_operator.api.base import Rule
+from reranker_operator.api.base import UNKNOWN, Rule
 from reranker_operator.api.spec import Spec
 
 GROUP = "reranking.dev"
@@ -19,6 +19,9 @@ MAX_NAME = 46
 """The Service's name, and the model Job's with its suffix, must fit in 63 characters."""
 _NAME = re.compile(r"[a-z]([-a-z0-9]*[a-z0-9])?")
 
+_UNKNOWN = ("extra_forbidden", "enum", UNKNOWN)
+"""Types of pydantic's errors about fields and words that are not known."""
+
 NAME_RULE = Rule(
     cel=f"self.metadata.name.size() <= {MAX_NAME} && self.metadata.name.matches('^{_NAME.pattern}$')",
     message="metadata.name becomes the name of a Service and of Jobs: use at most "
@@ -28,11 +31,15 @@ NAME_RULE = Rule(
 
 
 class InvalidResourceError(Exception):
-    """A document is not a RerankerService this version understands; each problem is `field.path: what is wrong`."""
+    """A document is not a RerankerService this version understands; each problem is `field.path: what is wrong`.
 
-    def __init__(self, name: str, problems: list[str]) -> None:
+    `newer` tells that all of it are fields and values that are unknown here: another version may know them.
+    """
+
+    def __init__(self, name: str, problems: list[str], *, newer: bool = False) -> None:
         self.name = name
         self.problems = problems
+        self.newer = newer
         super().__init__(f"{KIND} {name}: " + "; ".join(problems))
 
 
@@ -72,15 +79,19 @@ class RerankerService(Identity):
         problems = [] if NAME_RULE.holds(identity.name) else [f"metadata.name: {NAME_RULE.message}"]
         if document.get("apiVersion") != API_VERSION:
             problems.append(f"apiVersion: expected {API_VERSION}, found {document.get('apiVersion')!r}")
+        newer = not problems
         # Strict, as the server is: a number in quotes is a string.
         try:
             spec = Spec.model_validate_json(json.dumps(_without_nulls(document.get("spec") or {})), strict=True)
         except ValidationError as error:
-            problems += [_problem(detail) for detail in error.errors(include_url=False, include_context=False)]
+            details = error.errors(include_url=False, include_context=False)
+            problems += [_problem(detail) for detail in details]
+            newer = newer and all(detail["type"] in _UNKNOWN for detail in details)
         except TypeError as error:
             problems.append(f"spec: {error}; write dates and the like in quotes")
+            newer = False
         if problems:
-            raise InvalidResourceError(identity.name, problems)
+            raise InvalidResourceError(identity.name, problems, newer=newer)
         return cls(**identity.model_dump(), spec=spec)
 
 

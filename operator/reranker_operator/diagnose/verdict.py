@@ -13,6 +13,7 @@ _JOB = re.compile(r"\bJob ([-a-z0-9]+)")
 
 ADVICE = {
     Reason.INVALID: "correct the fields that are named, or run an operator of the version that wrote them",
+    Reason.NEWER_VERSION: "run an operator of the version that wrote it, or take the fields that are named out of the spec",
     Reason.HOST_PATH_NOT_ALLOWED: "use a persistentVolumeClaim, or have the operator started with --allow-host-path",
     Reason.CHILD_REFUSED: "change the field that the server's words are about, or remove the object in the way",
     Reason.SERVER_FAILING: "look at the API server and at webhooks; the operator goes on trying",

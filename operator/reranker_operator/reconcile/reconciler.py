@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
+from reranker_operator import __version__
 from reranker_operator.api import ConditionType, Identity, InvalidResourceError, Reason, RerankerService
 from reranker_operator.api.conditions import Status
 from reranker_operator.desired import Defaults, desired
@@ -87,9 +88,7 @@ class Reconciler:
         try:
             service = RerankerService.parse(document)
         except InvalidResourceError as error:
-            remedy = "Correct the spec, or run an operator of the version that wrote it"
-            said = f"{'; '.join(error.problems)}. {remedy}; meanwhile its objects are left as they are"
-            return await self._reject(document, Reason.INVALID, said)
+            return await self._reject(document, *_not_understood(error))
         if (problem := host_path_problem(service, self._host_paths)) is not None:
             return await self._reject(document, Reason.HOST_PATH_NOT_ALLOWED, problem)
         return await self._round(service, previous)
@@ -244,16 +243,20 @@ class Reconciler:
         identity = Identity.of(document)
         self._scaler.forget((identity.namespace, identity.name))
         previous = document.get("status") or {}
-        status = {
-            **{
-                key: previous[key]
-                for key in ("replicas", "readyReplicas", "selector", "endpoint", "model")
-                if key in previous
-            },
-            **bare_status(identity.generation, rejected(reason, message)),
-        }
+        # What is served goes on being so, and a newer version's fields are not for us to take away.
+        status = {**previous, **bare_status(identity.generation, rejected(reason, message))}
         await self._reporter.write(identity, status, previous)
         return Outcome(_summary(status))
+
+
+def _not_understood(error: InvalidResourceError) -> tuple[Reason, str]:
+    left = "meanwhile its objects are left as they are"
+    if error.newer:
+        known = f"This operator is of version {__version__} and does not know it: the spec was written for a newer one"
+        said = f"{'; '.join(error.problems)}. {known}. Run that, or take it out of the spec; {left}"
+        return Reason.NEWER_VERSION, said
+    said = f"{'; '.join(error.problems)}. Correct the spec, or run an operator of the version that wrote it; {left}"
+    return Reason.INVALID, said
 
 
 def _is_good(told: dict[str, Any] | None) -> bool:
