@@ -36,7 +36,9 @@ def custom_resource_definition() -> dict[str, Any]:
             "kind": {"type": "string"},
             "metadata": {"type": "object"},
             "spec": _schema_of(Spec),
-            "status": _schema_of(ServiceStatus),
+            # So that who waits by generations (kstatus: Helm, Flux) does not take a service that nobody has looked at
+            # for one that is in order.
+            "status": {**_schema_of(ServiceStatus), "default": {"observedGeneration": -1}},
         },
         "x-kubernetes-validations": [{"rule": NAME_RULE.cel, "message": NAME_RULE.message}],
     }

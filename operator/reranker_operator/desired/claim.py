@@ -8,6 +8,10 @@ from reranker_operator.api.runtime import Runtime
 from reranker_operator.desired.metadata import MODEL, metadata
 
 
+_NOT_PRUNED = {"argocd.argoproj.io/sync-options": "Prune=false"}
+"""Argo CD, where it tracks by label, takes what has no owner and carries an Application's name for that one's."""
+
+
 def claim_name(service: RerankerService) -> str:
     """Of the claim that is made."""
     return f"{service.name}-model-cache"
@@ -42,5 +46,8 @@ def cache_claim(service: RerankerService) -> dict[str, Any] | None:
     if cache.storage_class_name is not None:
         spec["storageClassName"] = cache.storage_class_name
     # Without an owner the garbage collector leaves it: a model of many gigabytes is not downloaded twice by accident.
-    made = metadata(service, claim_name(service), MODEL, outlives=cache.reclaim is Reclaim.RETAIN)
+    retained = cache.reclaim is Reclaim.RETAIN
+    made = metadata(
+        service, claim_name(service), MODEL, annotations=_NOT_PRUNED if retained else None, outlives=retained
+    )
     return {"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": made, "spec": spec}
