@@ -29,6 +29,7 @@ def extra(cluster: Cluster) -> Iterator[list[str]]:
     yield made
     for name in made:
         cluster.delete("v1", "Namespace", name)
+        cluster.wait_gone("v1", "Namespace", name)
 
 
 @pytest.mark.parametrize("name", OVERLAYS)

@@ -60,6 +60,15 @@ INSTEAD: dict[str, dict[str, str]] = {
         ),
     },
     "expose": {"replicas: 2": "replicas: 0"},  # no pod is needed to see what is made
+    "gitops": {
+        "apply --server-side -k examples": "apply --server-side --force-conflicts --dry-run=server -k examples",
+        # Whoever installed the operator as a process here owns the same fields.
+        "kubectl diff --server-side -k platform": "kubectl diff --server-side --force-conflicts -k platform",
+        "apply --server-side --field-manager=reranker-health": (
+            "create namespace argocd && kubectl apply --server-side --field-manager=reranker-health"
+        ),
+        "namespace: search": "namespace: NAMESPACE",
+    },
     "upgrade": {"condition=Ready": "condition=ModelVerified"},  # nor here, of a service without pods
     "roll-back": {"progressDeadlineSeconds: 600": "progressDeadlineSeconds: 10"},
     "debug": {"replicas: 1": "replicas: 0"},
@@ -226,6 +235,21 @@ def test_expose(rerankers: Rerankers, follow: Callable[[Page], str]) -> None:
     for kind in ("networkpolicy.networking.k8s.io", "poddisruptionbudget.policy"):
         assert f"{kind}/docs" in said
     assert ingress["spec"]["tls"] == [{"hosts": ["rank.example.com"], "secretName": "rank-example-com"}]
+
+
+def test_gitops(cluster: Cluster, rerankers: Rerankers, follow: Callable[[Page], str]) -> None:
+    try:
+        said = follow(Page.read("gitops", rerankers.namespace))
+    finally:
+        cluster.delete("v1", "Namespace", "argocd")
+        cluster.wait_gone("v1", "Namespace", "argocd")
+    assert "poddisruptionbudget.policy/reranker-operator serverside-applied (server dry run)" in said
+    assert "+        - --log-level=debug" in said
+    assert "configmap/argocd-cm serverside-applied" in said
+    found = cluster.get("reranking.dev/v1alpha1", "RerankerService", "docs", rerankers.namespace)
+    assert found is not None
+    assert found["metadata"]["labels"] == {"team": "search"}
+    assert rerankers.deployment("docs")["metadata"]["annotations"]["backup"] == "no"
 
 
 def test_upgrade(rerankers: Rerankers, follow: Callable[[Page], str]) -> None:

@@ -17,7 +17,6 @@ from pydantic_core.core_schema import no_info_before_validator_function
 
 from reranker_operator.api.passthrough import Unknown, pod_schemas, problems
 
-
 UNKNOWN = "unknown_in_pod_value"
 """Type of the error of a value for pods that only a newer version can know."""
 

@@ -7,7 +7,6 @@ from reranker_operator.api.cache import Reclaim
 from reranker_operator.api.runtime import Runtime
 from reranker_operator.desired.metadata import MODEL, metadata
 
-
 _NOT_PRUNED = {"argocd.argoproj.io/sync-options": "Prune=false"}
 """Argo CD, where it tracks by label, takes what has no owner and carries an Application's name for that one's."""
 

@@ -13,7 +13,7 @@ _JOB = re.compile(r"\bJob ([-a-z0-9]+)")
 
 ADVICE = {
     Reason.INVALID: "correct the fields that are named, or run an operator of the version that wrote them",
-    Reason.NEWER_VERSION: "run an operator of the version that wrote it, or take the fields that are named out of the spec",
+    Reason.NEWER_VERSION: "run an operator of that version, or take the fields that are named out of the spec",
     Reason.HOST_PATH_NOT_ALLOWED: "use a persistentVolumeClaim, or have the operator started with --allow-host-path",
     Reason.CHILD_REFUSED: "change the field that the server's words are about, or remove the object in the way",
     Reason.SERVER_FAILING: "look at the API server and at webhooks; the operator goes on trying",
@@ -90,7 +90,7 @@ def _also(doubts: list[str]) -> list[str]:
 def _doubts(found: Gathered) -> Iterator[str]:
     """Why what the status says may be out of date."""
     generation, seen = dig(found.service, "metadata", "generation"), dig(found.service, "status", "observedGeneration")
-    if seen is not None and seen != generation:
+    if seen not in (None, -1, generation):  # -1: nobody has looked at all
         yield f"the operator has not looked at the present spec: it is of generation {generation}, the status of {seen}"
     operator = found.operator
     if (watched := watched_namespaces(operator)) and found.namespace not in watched:
