@@ -9,6 +9,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -103,6 +104,46 @@ def table_paths() -> set[str]:
 
 def test_the_table_of_the_page_has_exactly_the_fields_that_are_known() -> None:
     assert table_paths() == known_paths()
+
+
+def value_at(document: dict[str, Any], path: str) -> Any:
+    """The value of a field; of the older router, that of today's."""
+    found: Any = document
+    for step in path.replace("spec.router.", "spec.expose.router.").split("."):
+        found = found[step]
+    return found
+
+
+SAID_BY_ITS_PLACE = {"spec.type"}
+"""`reranking` is what every service here is."""
+
+
+@pytest.mark.parametrize(
+    "path",
+    sorted(
+        each.removeprefix("NIMService.")
+        for each in known_paths()
+        if ".spec." in each and each.startswith("NIMService.")
+    ),
+)
+@pytest.mark.parametrize("runtime", ["NIM", "Bundled"])
+def test_no_field_is_dropped_in_silence(path: str, runtime: str) -> None:
+    """A field alone makes a difference: to the service, or to what is told."""
+    everything = list(yaml.safe_load_all((HERE / "input/everything.yaml").read_text()))[1]
+    alone = yaml.safe_load(SERVICE)
+    if path == "spec.image.tag":
+        del alone["spec"]["image"]["tag"]
+    flags = ["--runtime", runtime, *(["--claim", "models"] if runtime == "Bundled" else [])]
+    before = run(*flags, "-", stdin=yaml.safe_dump(alone))
+    *above, last = path.split(".")
+    place = alone
+    for step in above:
+        place = place.setdefault(step, {})
+    place[last] = value_at(everything, path) or "a-value"
+    after = run(*flags, "-", stdin=yaml.safe_dump(alone))
+    assert before.returncode == 0, before.stderr
+    differs = (after.returncode, after.stdout, after.stderr) != (before.returncode, before.stdout, before.stderr)
+    assert differs or path in SAID_BY_ITS_PLACE
 
 
 def test_a_manifest_with_every_field_has_every_one_that_is_left_out() -> None:

@@ -114,30 +114,35 @@ def _router(router: Fields, name: str, namespace: str | None) -> tuple[Json | No
     """An Ingress and an HTTPRoute, as far as they are asked for."""
     domain, annotations = router.text("hostDomainName"), router.strings("annotations")
     ingress, gateway = router.child("ingress"), router.child("gateway")
-    class_name, secret = ingress.text("ingressClass"), ingress.text("tlsSecretName")
-    parent, place, routed = gateway.text("name"), gateway.text("namespace"), gateway.flag("httpRoutesEnabled")
     leave(router, ROUTER_LEFT)
     host = f"{name}.{namespace}.{domain}" if namespace and domain else None
-    if host is None and (ingress or (gateway and routed is not False)):
+    asked, route = _routed_ingress(ingress, host, annotations), _route(gateway, host)
+    if host is None and (ingress or route is not None):
         missing = "metadata.namespace" if domain else "hostDomainName"
         router.tell("hostDomainName", f"the host is not known, as {missing} is not given: set it, or add the part here")
-    asked: Json | None = None
-    if ingress and host is not None:
-        asked = {"host": host}
-        if class_name is not None:
-            asked["className"] = class_name
-        if secret is not None:
-            asked["tlsSecretName"] = secret
-        if annotations:
-            asked["annotations"] = annotations
-    elif annotations:
+    if domain and not ingress and not gateway:
+        router.tell("hostDomainName", "left out: with neither an ingress nor a gateway there is nothing to reach")
+    if annotations and asked is None:
         router.tell("annotations", "left out: only an Ingress has annotations here")
-    if not gateway or parent is None:
-        return asked, None
+    return asked, route
+
+
+def _routed_ingress(ingress: Fields, host: str | None, annotations: dict[str, str]) -> Json | None:
+    class_name, secret = ingress.text("ingressClass"), ingress.text("tlsSecretName")
+    if not ingress or host is None:
+        return None
+    asked = {"host": host, "className": class_name, "tlsSecretName": secret, "annotations": annotations}
+    return {key: value for key, value in asked.items() if value}
+
+
+def _route(gateway: Fields, host: str | None) -> Json | None:
+    parent, place, routed = gateway.text("name"), gateway.text("namespace"), gateway.flag("httpRoutesEnabled")
     if routed is False:
         gateway.tell("httpRoutesEnabled", "false: no HTTPRoute is asked for, so the Gateway is left out")
-        return asked, None
+        return None
+    if parent is None:
+        if gateway:
+            gateway.tell("name", "left out: the Gateway has no name")
+        return None
     route: Json = {"parentRefs": [{"name": parent, **({"namespace": place} if place else {})}]}
-    if host is not None:
-        route["hostnames"] = [host]
-    return asked, route
+    return {**route, "hostnames": [host]} if host is not None else route

@@ -58,7 +58,10 @@ def nim(spec: Fields, store: Store, env: list[Json], made: Json) -> None:
 def bundled(spec: Fields, store: Store, env: list[Json], made: Json, wishes: Wishes) -> None:
     """The bundled runtime in the image's place. Raises `ConvertError` where no model can be known."""
     image = _image(spec)
-    spec.tell("image", "left out: the operator's own runtime image takes its place, with no Secret to pull it")
+    given = spec.child("image")
+    given.tell("repository", "gives the served name alone: the operator's own runtime image takes its place")
+    for each in sorted(image.keys() - {"repository"}):
+        given.tell(each, "left out: the operator's own runtime image is pulled")
     secret = spec.text("authSecret")
     if secret is not None:
         spec.tell("authSecret", "left out: the bundled runtime downloads nothing from NGC")
@@ -117,6 +120,8 @@ def _is_free(variable: Json, spec: Fields, key: Json | None) -> bool:
 
 def _source(spec: Fields, store: Store, wishes: Wishes) -> Json:
     if wishes.claim is not None:
+        if store.cache is not None:
+            spec.tell("storage", "left out: --claim says where the model is, and nothing is downloaded")
         name, path = wishes.claim
         return {"persistentVolumeClaim": {"claimName": name, **({"path": path} if path else {})}}
     hub = dict(store.hub) if store.hub is not None else {}
