@@ -31,8 +31,8 @@ _LIST_KEYS = ("mountPath", "containerPort", "port", "name")
 class Applied:
     """What applying did."""
 
-    objects: dict[str, dict[str, Any]] = field(default_factory=dict)
-    """The objects as they are now, by kind."""
+    objects: dict[tuple[str, str], dict[str, Any]] = field(default_factory=dict)
+    """The objects as they are now, by kind and name."""
     repaired: list[str] = field(default_factory=list)
     """What somebody else had changed or deleted, in words."""
 
@@ -76,7 +76,7 @@ class Applier:
         if len(self._applied) >= _MAX_REMEMBERED:
             self._applied.clear()
         self._applied[key] = _Memory.of(current, wanted, stamp)
-        into.objects[kind] = current
+        into.objects[kind, name] = current
 
     async def delete(self, live: dict[str, Any]) -> None:
         """Remove an object that is no longer asked for."""

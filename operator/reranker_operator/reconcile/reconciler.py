@@ -118,13 +118,13 @@ class Reconciler:
             observed=observed,
             verdict=verdict,
             recalled=recalled,
-            deployment=applied.objects.get("Deployment", observed.deployment),
+            deployment=applied.objects.get(("Deployment", service.name), observed.deployment),
             refused=_refusal(planned, trouble),
             failing=str(trouble) if trouble is not None and not trouble.users_matter else None,
             leaving=planned.leaving,
         )
         # Of a Service made just now, as nothing may happen afterwards that looks here again.
-        facts, target = self._ask(facts, applied.objects.get("Service", observed.service), previous)
+        facts, target = self._ask(facts, applied.objects.get(("Service", service.name), observed.service), previous)
         status = status_of(facts, conditions(facts), previous)
         if trouble is None:
             await self._verdicts.keep(facts, status)  # before anybody is told: who reads it may rely on it
