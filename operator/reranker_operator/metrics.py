@@ -44,6 +44,18 @@ class Metrics:
             ["namespace", "name"],
             registry=self.registry,
         )
+        self.not_ready = Gauge(
+            f"{prefix}_service_not_ready",
+            "1 for each service that is not Ready, with the reason; none for those that are.",
+            ["namespace", "name", "reason"],
+            registry=self.registry,
+        )
+        self.stalled = Gauge(
+            f"{prefix}_service_stalled",
+            "1 for each service that will not go on by itself, with the reason; none for the others.",
+            ["namespace", "name", "reason"],
+            registry=self.registry,
+        )
         self.ranking_seconds = Gauge(
             f"{prefix}_ranking_seconds",
             "Time of the last real ranking through each Service that came back right.",
@@ -84,6 +96,7 @@ class Metrics:
             self._count(kind, state, -1)
         for kind, state in conditions.items() - before.items():
             self._count(kind, state, 1)
+        self._point_out(key, before, conditions)
         if conditions:
             self._reported[key] = conditions
             self.ready.labels(*key).set(conditions["Ready"][0] == "True")
@@ -106,6 +119,25 @@ class Metrics:
         """The service's queues are not looked at any more."""
         _remove(key, self.queue_seconds, self.desired_replicas)
 
+    def stand_by(self) -> None:
+        """Another process may lead: what this one knew of services is not so for much longer."""
+        self.leader.set(0)
+        self.queue_depth.set_function(lambda: 0)
+        for key in list(self._reported):
+            self.report(key, {})
+        self.queue_seconds.clear()
+        self.desired_replicas.clear()
+
+    def _point_out(
+        self, key: tuple[str, str], before: dict[str, tuple[str, str]], conditions: dict[str, tuple[str, str]]
+    ) -> None:
+        """Name the service where something is wrong, so that an alert can."""
+        for gauge, kind, fine in ((self.not_ready, "Ready", "True"), (self.stalled, "Stalled", "False")):
+            if kind in before:
+                _remove((*key, before[kind][1]), gauge)
+            if kind in conditions and conditions[kind][0] != fine:
+                gauge.labels(*key, conditions[kind][1]).set(1)
+
     def _count(self, kind: str, state: tuple[str, str], change: int) -> None:
         labels = (kind, *state)
         counted = self._counted[labels] = self._counted.get(labels, 0) + change
@@ -116,7 +148,7 @@ class Metrics:
             self.conditions.remove(*labels)
 
 
-def _remove(key: tuple[str, str], *gauges: Gauge) -> None:
+def _remove(labels: tuple[str, ...], *gauges: Gauge) -> None:
     for gauge in gauges:
         with contextlib.suppress(KeyError):
-            gauge.remove(*key)
+            gauge.remove(*labels)

@@ -131,7 +131,7 @@ class _Process:
             except* _LeaseLostError:
                 # What was under way has been cancelled. Standing again beats a restart, which the kubelet would delay.
                 _log.warning("the lease was lost: another operator leads, or the API server was out of reach")
-            self._metrics.leader.set(0)
+            self._metrics.stand_by()
             self.health.watch(None)
             self._election = self._new_election()
 

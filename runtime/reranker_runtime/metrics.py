@@ -113,6 +113,9 @@ class Metrics:
         self.device_memory = Gauge(
             "reranker_device_memory_bytes", "Memory in use on each device", ["device"], registry=registry
         )
+        self.device_memory_size = Gauge(
+            "reranker_device_memory_size_bytes", "Memory that each device has", ["device"], registry=registry
+        )
         self.connections = Gauge(
             "reranker_connections", "Open connections, TLS handshakes included", ["port"], registry=registry
         )

@@ -83,8 +83,9 @@ class Service:
             raise
         self._queue = Queue(self.scorer, pool, self.settings, self.metrics)
         self.metrics.build.labels(version(), self.scorer.torch, self.scorer.device, self.scorer.dtype).set(1)
-        for name, used in self.scorer.memory.items():
+        for name, (used, size) in self.scorer.memory.items():
             self.metrics.device_memory.labels(name).set_function(used)
+            self.metrics.device_memory_size.labels(name).set(size)
         self.enter(Phase.READY)
 
     def _load(self, loop: asyncio.AbstractEventLoop, loaded: asyncio.Future[tuple[Scorer, Pool]]) -> None:

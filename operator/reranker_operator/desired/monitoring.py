@@ -52,7 +52,15 @@ def service_monitor(service: RerankerService) -> dict[str, Any] | None:
         "metadata": made,
         "spec": {
             "selector": {"matchLabels": {**selector(service, RANKING), **METRICS}},
-            "endpoints": [{"port": port, "path": path, "interval": asked.interval}],
+            "endpoints": [
+                {
+                    "port": port,
+                    "path": path,
+                    "interval": asked.interval,
+                    # Else it would be the headless Service's name: alerts and dashboards speak of the resource.
+                    "relabelings": [{"action": "replace", "targetLabel": "service", "replacement": service.name}],
+                }
+            ],
         },
     }
 

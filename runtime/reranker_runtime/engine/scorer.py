@@ -44,10 +44,10 @@ class Scorer:
         return str(torch.__version__)
 
     @property
-    def memory(self) -> dict[str, Callable[[], float]]:
-        """Of each GPU, what asks for the bytes in use on it, whoever uses them. A CPU's are the process's."""
+    def memory(self) -> dict[str, tuple[Callable[[], float], int]]:
+        """Of each GPU: what asks for the bytes in use on it, whoever uses them, and its size. A CPU has no entry."""
         gpus = [device for device in self.hardware.devices if device.type == "cuda"]
-        return {str(device): partial(_used, device) for device in gpus}
+        return {str(device): (partial(_used, device), torch.cuda.mem_get_info(device)[1]) for device in gpus}
 
     def plan(self, ask: Ask) -> Plan:
         """A request's rows; raises `InvalidRequest` where a passage cannot be one."""

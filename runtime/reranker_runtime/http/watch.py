@@ -54,6 +54,7 @@ class Watch:
         watched = Watched(what, tuple(paths), load)
         watched.seen = signature(watched.paths)  # before reading: a change while it is read is seen next time
         load()
+        self._failures.labels(what)  # at 0 from now on: Prometheus counts no increase from nothing to 1
         self._watched.append(watched)
 
     async def run(self) -> None:
