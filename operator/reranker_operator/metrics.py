@@ -6,6 +6,8 @@ from typing import Final
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from reranker_operator import __version__
+from reranker_operator.api import ConditionType, Reason
+from reranker_operator.api.conditions import Status
 from reranker_operator.reconcile.probe import Probe
 
 
@@ -44,16 +46,10 @@ class Metrics:
             ["namespace", "name"],
             registry=self.registry,
         )
-        self.not_ready = Gauge(
-            f"{prefix}_service_not_ready",
-            "1 for each service that is not Ready, with the reason; none for those that are.",
-            ["namespace", "name", "reason"],
-            registry=self.registry,
-        )
-        self.stalled = Gauge(
-            f"{prefix}_service_stalled",
-            "1 for each service that will not go on by itself, with the reason; none for the others.",
-            ["namespace", "name", "reason"],
+        self.unmet = Gauge(
+            f"{prefix}_service_condition_unmet",
+            "1 for each condition of a service that is not as it is when all is well; none for the others.",
+            ["namespace", "name", "type", "status", "reason"],
             registry=self.registry,
         )
         self.ranking_seconds = Gauge(
@@ -96,7 +92,11 @@ class Metrics:
             self._count(kind, state, -1)
         for kind, state in conditions.items() - before.items():
             self._count(kind, state, 1)
-        self._point_out(key, before, conditions)
+        for kind, state in before.items():
+            _remove((*key, kind, *state), self.unmet)
+        for kind, state in conditions.items():
+            if _is_unmet(kind, state):
+                self.unmet.labels(*key, kind, *state).set(1)
         if conditions:
             self._reported[key] = conditions
             self.ready.labels(*key).set(conditions["Ready"][0] == "True")
@@ -128,16 +128,6 @@ class Metrics:
         self.queue_seconds.clear()
         self.desired_replicas.clear()
 
-    def _point_out(
-        self, key: tuple[str, str], before: dict[str, tuple[str, str]], conditions: dict[str, tuple[str, str]]
-    ) -> None:
-        """Name the service where something is wrong, so that an alert can."""
-        for gauge, kind, fine in ((self.not_ready, "Ready", "True"), (self.stalled, "Stalled", "False")):
-            if kind in before:
-                _remove((*key, before[kind][1]), gauge)
-            if kind in conditions and conditions[kind][0] != fine:
-                gauge.labels(*key, conditions[kind][1]).set(1)
-
     def _count(self, kind: str, state: tuple[str, str], change: int) -> None:
         labels = (kind, *state)
         counted = self._counted[labels] = self._counted.get(labels, 0) + change
@@ -152,3 +142,11 @@ def _remove(labels: tuple[str, ...], *gauges: Gauge) -> None:
     for gauge in gauges:
         with contextlib.suppress(KeyError):
             gauge.remove(*labels)
+
+
+def _is_unmet(kind: str, state: tuple[str, str]) -> bool:
+    """Whether somebody may want to know of a condition of this status and reason."""
+    status, reason = state
+    if kind == ConditionType.PROGRESSING or reason == Reason.NOT_APPLICABLE:
+        return False
+    return status != (Status.FALSE if kind == ConditionType.STALLED else Status.TRUE)
