@@ -21,16 +21,8 @@ $(VENV)/.ready: pyproject.toml requirements/dev.txt
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --editable .
 	@touch $@
 
-# Screenshots and layouts need some fonts; a minimal machine has none.
-tools: ## what pip cannot install: Chromium, for the browser tests (apt-get, as root or by sudo)
-	@if found=$$(command -v "$${CHROMIUM:-chromium}"); then echo "tools: the browser tests use $$found"; exit 0; fi; \
-	  command -v apt-get >/dev/null || { echo "tools: this machine has no apt-get; install Chromium in its own way and put" \
-	    "its path into CHROMIUM"; exit 1; }; \
-	  root=; if [ "$$(id -u)" != 0 ]; then root=sudo; command -v sudo >/dev/null || { \
-	    echo "tools: installing Chromium takes root, and there is no sudo; as root: apt-get install chromium"; exit 1; }; fi; \
-	  echo "tools: installing Chromium with apt-get$${root:+ by sudo} (about a minute)"; \
-	  $$root apt-get update -qq && $$root env DEBIAN_FRONTEND=noninteractive \
-	    apt-get install -y -qq --no-install-recommends chromium fonts-liberation >/dev/null
+tools: ## what pip cannot install: Chromium for the browser tests (as root or by sudo), Prometheus for those of alerts
+	@scripts/tools.sh
 
 requirements: ## recompile the pinned requirement files, those of the tests' own environments too
 	@for extra in operator runtime dev; do \
@@ -40,10 +32,13 @@ requirements: ## recompile the pinned requirement files, those of the tests' own
 	  $(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
 	    --output-file $${group%.in}.txt $$group; done
 
-generate: setup ## everything that is made from code: the CRD, pages of docs/, the golden files
+DASHBOARDS := charts/reranker-operator/files/dashboards
+
+generate: setup ## everything that is made from code: the CRD, dashboards, pages of docs/, the golden files
 	@$(BIN)/reranker-operator crd --output crds
 	@$(BIN)/python scripts/models_page.py >docs/models.md
 	@$(BIN)/python scripts/operations_page.py --write
+	@$(BIN)/python scripts/dashboards.py $(DASHBOARDS)
 	@$(BIN)/python -m pytest -q tests/golden --update-golden
 
 format: setup ## put the code into its one format
@@ -60,10 +55,14 @@ check: setup ## ruff, mypy strict, import-linter, generated files up to date
 	  || { echo "check: docs/models.md does not match the runtime's registry; run: make generate"; exit 1; }
 	@$(BIN)/python scripts/operations_page.py | diff -u docs/operations.md - \
 	  || { echo "check: docs/operations.md does not match the metrics or settings; run: make generate"; exit 1; }
+	@made=$$(mktemp -d) && trap 'rm -r "$$made"' EXIT && $(BIN)/python scripts/dashboards.py "$$made" && diff -ru $(DASHBOARDS) "$$made" \
+	  || { echo "check: $(DASHBOARDS) does not match scripts/dashboards.py; run: make generate"; exit 1; }
 
-# What a summary of a thousand tests would bury; where CI=true the browser tests have failed already.
+# What a summary of a thousand tests would bury; where CI=true these tests have failed already.
 UNTESTED := command -v "$${CHROMIUM:-chromium}" >/dev/null || \
-  echo "test: the browser tests did not run, as there is no Chromium here; \`make tools\` installs it"
+  echo "test: the browser tests did not run, as there is no Chromium here; \`make tools\` installs it"; \
+  command -v "$${PROMTOOL:-promtool}" "$${RERANKER_CACHE:-$$HOME/.cache/reranker-operator}/prometheus/usr/bin/promtool" >/dev/null || \
+  echo "test: the tests of alerts and dashboards did not all run, as there is no Prometheus here; \`make tools\` fetches it"
 
 LOCALKUBE := PYTHONPATH=tests/cluster $(BIN)/python -m localkube
 

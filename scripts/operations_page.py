@@ -14,9 +14,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
+from prometheus_client import CollectorRegistry
 from prometheus_client.metrics import MetricWrapperBase
 from pydantic.fields import FieldInfo
 
+from reranker_operator.metrics import Metrics as OperatorMetrics
 from reranker_runtime.metrics import Metrics
 from reranker_runtime.settings import Env, Settings
 
@@ -61,6 +63,23 @@ ADVICE: Final = {
     "reranker_reload_failures_total": "any: the log says which file and why; the old keys or certificate stay in force",
 }
 """What to make of each metric, in the order of the page."""
+
+OPERATOR_ADVICE: Final = {
+    "reranker_operator_build_info": "several versions for long: an upgrade is stuck",
+    "reranker_operator_leader": "their sum is 1; 0 for minutes: nothing is repaired, rolled out or scaled",
+    "reranker_operator_queue_depth": "goes back to 0; if not, rounds are slow or fail",
+    "reranker_operator_reconcile_seconds": "long rounds wait for the API server",
+    "reranker_operator_reconcile_errors_total": "again and again: the log names the services; `Fault` is its own",
+    "reranker_operator_api_calls_total": "the load on the API server; 5xx, 429 and 0 are its failures",
+    "reranker_operator_conditions": "how many services are in which state ([conditions](conditions.md))",
+    "reranker_operator_service_ready": "each service, whether Ready or not",
+    "reranker_operator_service_condition_unmet": "which services are not well, and why",
+    "reranker_operator_ranking_seconds": "what the way from the operator through the Service to a score takes",
+    "reranker_operator_certificate_expiry_timestamp_seconds": "less `time()`: seconds that are left",
+    "reranker_operator_queue_seconds": "beside the target: whether there are enough pods",
+    "reranker_operator_desired_replicas": "at `maxReplicas` for long: raise it",
+}
+"""The same for the operator's."""
 
 GROUPS: Final[dict[str, tuple[str, ...]]] = {
     "Limits": (
@@ -127,16 +146,16 @@ def check(what: str, here: Mapping[str, object] | set[str], there: set[str]) -> 
         sys.exit(f"{what} {name} of {__file__} does not exist any more: take it out")
 
 
-def metrics() -> str:
+def metrics(registry: CollectorRegistry, advice: Mapping[str, str]) -> str:
     rows = {}
-    for metric in vars(Metrics()).values():
+    for metric in list(registry._collector_to_names):  # noqa: SLF001 - asked for nowhere else, labels neither
         if isinstance(metric, MetricWrapperBase):
             (family,) = metric.describe()
             name = family.name + "_total" * (family.type == "counter")
-            labels = ", ".join(f"`{label}`" for label in metric._labelnames)  # noqa: SLF001 - asked for nowhere else
-            rows[name] = [f"`{name}`", family.type, labels, family.documentation, ADVICE.get(name, "")]
-    check("metric", ADVICE, set(rows))
-    return table(["metric", "type", "labels", "meaning", "what to make of it"], [rows[name] for name in ADVICE])
+            labels = ", ".join(f"`{label}`" for label in metric._labelnames)  # noqa: SLF001
+            rows[name] = [f"`{name}`", family.type, labels, family.documentation, advice.get(name, "")]
+    check("metric", advice, set(rows))
+    return table(["metric", "type", "labels", "meaning", "what to make of it"], [rows[name] for name in advice])
 
 
 def settings() -> str:
@@ -181,7 +200,11 @@ def allowed(field: FieldInfo) -> str:
 
 def made(page: str) -> str:
     """The page with its tables as the code has them now."""
-    tables = {"metrics": metrics(), "settings": settings()}
+    tables = {
+        "metrics": metrics(Metrics().registry, ADVICE),
+        "operator_metrics": metrics(OperatorMetrics().registry, OPERATOR_ADVICE),
+        "settings": settings(),
+    }
     text, count = MARKED.subn(lambda found: f"{found[1]}\n{tables[found[2]]}\n{found[3]}", page)
     if count != len(tables):
         sys.exit(f"{PAGE} has {count} pairs of marks <!-- begin ... -->, <!-- end ... -->, not {len(tables)}")
