@@ -121,12 +121,12 @@ class Metrics:
 
     def stand_by(self) -> None:
         """Another process may lead: what this one knew of services is not so for much longer."""
-        self.leader.set(0)
         self.queue_depth.set_function(lambda: 0)
         for key in list(self._reported):
             self.report(key, {})
         self.queue_seconds.clear()
         self.desired_replicas.clear()
+        self.leader.set(0)
 
     def _count(self, kind: str, state: tuple[str, str], change: int) -> None:
         labels = (kind, *state)

@@ -75,5 +75,6 @@ def freeze(leader: OperatorProcess, other: OperatorProcess, scene: Scene, end: s
         wait_until("the first operator to end", lambda: not frozen.running, timeout=60)
     else:
         wait_until("the first operator to step down", lambda: not leader.leads(), timeout=60)
+        assert "reranker_operator_service_ready{" not in leader.metrics()  # it knows of them no longer
     scene.edit()
     scene.converged()

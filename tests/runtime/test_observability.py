@@ -293,23 +293,6 @@ def test_the_page_has_every_metric_and_every_setting(watched: Any) -> None:
     assert [name for name in variables if f"`{name}`" not in PAGE.read_text()] == []
 
 
-def test_the_pages_alerts_ask_for_what_there_is() -> None:
-    known: dict[str, set[str]] = {}
-    for metric in vars(Metrics()).values():
-        for family in metric.collect():
-            for suffix in ("", "_total", "_sum", "_count", "_bucket"):
-                known[family.name + suffix] = {*getattr(metric, "_labelnames", ()), "le"}
-    rules = re.findall(r"^ +expr: (.*(?:\n {10,}.*)*)", PAGE.read_text(), re.MULTILINE)
-    assert len(rules) >= 8
-    asked = [name for rule in rules for name in re.findall(r"\breranker_\w+", rule)]
-    assert len(asked) >= len(rules)
-    assert set(asked) <= set(known)
-    matched = re.findall(r"\b(reranker_\w+)\{([^}]*)\}", "\n".join(rules))
-    assert matched
-    for name, matchers in matched:
-        assert set(re.findall(r"(\w+) *[=!]", matchers)) <= known[name]
-
-
 # Logs
 
 
