@@ -34,11 +34,12 @@ requirements: ## recompile the pinned requirement files, those of the tests' own
 
 DASHBOARDS := charts/reranker-operator/files/dashboards
 
-generate: setup ## everything that is made from code: the CRD, dashboards, pages of docs/, the golden files
+generate: setup ## everything that is made from code: the CRD and the chart's copy, dashboards, pages of docs/, the golden files
 	@$(BIN)/reranker-operator crd --output crds
 	@$(BIN)/python scripts/models_page.py >docs/models.md
 	@$(BIN)/python scripts/operations_page.py --write
 	@$(BIN)/python scripts/dashboards.py $(DASHBOARDS)
+	@$(BIN)/python scripts/chart_files.py
 	@$(BIN)/python -m pytest -q tests/golden --update-golden
 
 format: setup ## put the code into its one format
@@ -57,6 +58,7 @@ check: setup ## ruff, mypy strict, import-linter, generated files up to date
 	  || { echo "check: docs/operations.md does not match the metrics or settings; run: make generate"; exit 1; }
 	@made=$$(mktemp -d) && trap 'rm -r "$$made"' EXIT && $(BIN)/python scripts/dashboards.py "$$made" && diff -ru $(DASHBOARDS) "$$made" \
 	  || { echo "check: $(DASHBOARDS) does not match scripts/dashboards.py; run: make generate"; exit 1; }
+	@$(BIN)/python scripts/chart_files.py --check
 
 # What a summary of a thousand tests would bury; where CI=true these tests have failed already.
 UNTESTED := command -v "$${CHROMIUM:-chromium}" >/dev/null || \

@@ -1,39 +1,60 @@
 """Fixtures of the cluster tests: one cluster for the whole run, a namespace for each test, the operator."""
 
 import os
+import subprocess
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
 
 from faults import LEASE, Faulty, Scene
 from localkube.build import ControlPlaneUnavailableError, control_plane
 from localkube.cluster import Cluster
 from localkube.faultproxy import FaultProxy
+from localkube.images import Image
 from localkube.keeper import Keeper
+from localkube.node import Capacity
 from localkube.operator_process import OperatorProcess
 from rerankers import Rerankers
 
+OPERATOR_IMAGE = "ghcr.io/reranker-operator/reranker-operator:0.1.0"
 NOT_RUN = pytest.StashKey[str]()
+FIGURES = pytest.StashKey[list[str]]()
 SEED = int(os.environ.get("FAULTS_SEED", "1"))
 """Of whatever the fault tests choose at random."""
 
 
 @pytest.fixture(scope="session")
-def cluster(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    """A control plane and two nodes: node-a with 2 GPUs, node-b with 1.
+def binary(request: pytest.FixtureRequest) -> Path:
+    """The control plane's program, which is kubectl and helm, too.
 
-    Where no control plane can be had the tier is skipped, and the run's last lines say so and why; in CI it fails.
+    Where none can be had the tier is skipped, and the run's last lines say so and why; in CI it fails.
     """
     try:
-        control_plane()
+        return control_plane()
     except ControlPlaneUnavailableError as error:
         if os.environ.get("CI") == "true":
             pytest.fail(f"the cluster tier cannot run: {error}")
         request.config.stash[NOT_RUN] = str(error)
         pytest.skip(f"the cluster tier did not run: {error}")
-    with Cluster(tmp_path_factory.mktemp("cluster") / "state") as running:
+
+
+@pytest.fixture(scope="session")
+def cluster(binary: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """A control plane and two nodes: node-a with 2 GPUs, node-b with 1."""
+    with Cluster(tmp_path_factory.mktemp("cluster") / "state", audit=True) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def blank(binary: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """A cluster of the module's own, on which nothing was installed yet."""
+    nodes = {"node-a": Capacity()}
+    with Cluster(tmp_path_factory.mktemp("blank") / "state", nodes) as running:
+        running.add_image(Image(OPERATOR_IMAGE, entrypoint=["reranker-operator"], user=65532))
         yield running
 
 
@@ -42,6 +63,14 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
     if NOT_RUN in config.stash:
         terminalreporter.section("THE CLUSTER TIER DID NOT RUN", red=True)
         terminalreporter.write_line(config.stash[NOT_RUN])
+    for line in config.stash.get(FIGURES, []):
+        terminalreporter.write_line(line)
+
+
+@pytest.fixture
+def tell(request: pytest.FixtureRequest) -> Callable[[str], None]:
+    """Have a figure that a test came by stand among the run's last lines."""
+    return request.config.stash.setdefault(FIGURES, []).append
 
 
 @pytest.fixture
@@ -108,3 +137,15 @@ def scene(stage: Scene) -> Scene:
 def repository() -> Path:
     """The project's root folder."""
     return Path(__file__).parents[2]
+
+
+@pytest.fixture
+def kustomize(binary: Path) -> Callable[[Path], list[dict[str, Any]]]:
+    """The objects of a kustomize base."""
+
+    def build(folder: Path) -> list[dict[str, Any]]:
+        command = [binary, "kubectl", "kustomize", folder]
+        made = subprocess.run(command, capture_output=True, text=True, check=True)
+        return [each for each in yaml.safe_load_all(made.stdout) if each]
+
+    return build

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from foreignkinds import crd
 from rerankers import Rerankers
 
 EXPOSED: dict[str, Any] = {
@@ -18,27 +19,6 @@ PLACES = {
     "networkPolicy": ("networking.k8s.io/v1", "NetworkPolicy"),
     "disruptionBudget": ("policy/v1", "PodDisruptionBudget"),
 }
-
-
-def crd(group: str, kind: str, plural: str) -> dict[str, Any]:
-    """A CustomResourceDefinition that takes anything, as far as its name goes the real one."""
-    schema = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
-    return {
-        "apiVersion": "apiextensions.k8s.io/v1",
-        "kind": "CustomResourceDefinition",
-        "metadata": {
-            "name": f"{plural}.{group}",
-            "annotations": {"api-approved.kubernetes.io": "unapproved, a stand-in of the tests"},
-        },
-        "spec": {
-            "group": group,
-            "scope": "Namespaced",
-            "names": {"kind": kind, "plural": plural, "singular": kind.lower(), "listKind": f"{kind}List"},
-            "versions": [
-                {"name": "v1", "served": True, "storage": True, "schema": {"openAPIV3Schema": schema}},
-            ],
-        },
-    }
 
 
 def test_they_are_made_repaired_and_removed(rerankers: Rerankers) -> None:

@@ -6,14 +6,11 @@ page has one write. What this cluster is too small for is replaced by `INSTEAD`,
 
 from __future__ import annotations
 
+import base64
 import json
-import os
 import re
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +19,12 @@ import yaml
 
 from localkube.cluster import Cluster, small_model
 from localkube.images import Image
-from localkube.loopback import NO_PROXY
+from pages import Checkout, Page
 from rerankers import Json, Rerankers, spec_of
 
 GUIDES = Path(__file__).parents[2] / "docs/guides"
-ELSEWHERE = {"README", "scale"}
-"""A list without commands, and a page that test_scaling.py applies."""
+ELSEWHERE = {"README", "scale", "install"}
+"""A list without commands, and pages that test_scaling.py and test_readme.py follow."""
 
 CLAIM = "kubectl get pvc models -o jsonpath={.spec.volumeName}"
 _ADDRESS = "$(kubectl get service docs -o jsonpath={.spec.clusterIP})"
@@ -72,82 +69,44 @@ INSTEAD: dict[str, dict[str, str]] = {
     "upgrade": {"condition=Ready": "condition=ModelVerified"},  # nor here, of a service without pods
     "roll-back": {"progressDeadlineSeconds: 600": "progressDeadlineSeconds: 10"},
     "debug": {"replicas: 1": "replicas: 0"},
+    "secrets": {
+        # Nothing is installed by helm here, as test_readme.py does; what it would make is shown.
+        "helm upgrade reranker-operator charts/reranker-operator -n reranker-system --reset-then-reuse-values": (
+            "helm template reranker-operator charts/reranker-operator -n reranker-system"
+        ),
+        "$NGC_API_KEY": "an-api-key",
+        "$HF_TOKEN": "a-token",
+        "={search}": "={NAMESPACE}",
+    },
 }
 
 
-@dataclass
-class Page:
-    """A guide: the files it has one write, its commands in their order, and parts of a service."""
-
-    files: dict[str, str] = field(default_factory=dict)
-    commands: list[str] = field(default_factory=list)
-    parts: list[str] = field(default_factory=list)
-
-    @classmethod
-    def read(cls, name: str, namespace: str) -> Page:
-        page = cls()
-        text = (GUIDES / f"{name}.md").read_text()
-        used = INSTEAD["every"] | INSTEAD.get(name, {})
-        here = text
-        for said, instead in used.items():
-            here = here.replace(said, instead.replace("NAMESPACE", namespace))
-        for kind, block in re.findall(r"^```(\w+)\n(.*?)^```$", here, re.DOTALL | re.MULTILINE):
-            if kind == "console":
-                begins, *commands = re.split(r"^\$ ", block, flags=re.MULTILINE)
-                assert not begins, f"{name}.md: not a command: {begins}"
-                page.commands += commands
-                continue
-            assert kind == "yaml", f"{name}.md: {kind} is neither a manifest nor commands"
-            if named := re.match(r"# ([\w/-]+\.yaml)\n", block):
-                assert named[1] not in page.files, f"{name}.md writes {named[1]} twice"
-                page.files[named[1]] = block
-            else:
-                page.parts.append(block)
-        unused = [said for said in INSTEAD.get(name, {}) if said not in text]
-        assert not unused, f"{name}.md does not have what is to be replaced: {unused}"
-        return page
+def read(name: str, namespace: str) -> Page:
+    """A guide, with what is replaced."""
+    text = (GUIDES / f"{name}.md").read_text()
+    unused = [said for said in INSTEAD.get(name, {}) if said not in text]
+    assert not unused, f"{name}.md does not have what is to be replaced: {unused}"
+    instead = INSTEAD["every"] | INSTEAD.get(name, {})
+    return Page.parse(
+        f"{name}.md", text, {said: other.replace("NAMESPACE", namespace) for said, other in instead.items()}
+    )
 
 
 @pytest.fixture
-def checkout(tmp_path: Path, repository: Path) -> Path:
+def checkout(rerankers: Rerankers, tmp_path: Path, repository: Path) -> Checkout:
     """Where the commands run."""
-    for folder in ("crds", "deploy", "examples"):
-        shutil.copytree(repository / folder, tmp_path / folder)
+    made = Checkout.make(tmp_path, repository, rerankers.cluster, rerankers.namespace)
     shutil.copytree(small_model(), tmp_path / "my-reranker")
     for path in (tmp_path / "my-reranker").rglob("*"):
         path.chmod(0o755 if path.is_dir() else 0o644)
-    return tmp_path
+    return made
 
 
 @pytest.fixture
-def follow(rerankers: Rerankers, checkout: Path) -> Iterator[Callable[[Page], str]]:
+def follow(rerankers: Rerankers, checkout: Checkout) -> Iterator[Callable[[Page], str]]:
     """Does what a page says; returns what the commands printed, each below itself."""
-    cluster = rerankers.cluster
-    tools = checkout / "bin"
-    tools.mkdir()
-    (tools / "kubectl").write_text(f'#!/bin/sh\nexec "{cluster.binary}" kubectl "$@"\n')
-    (tools / "kubectl").chmod(0o755)
-    config = yaml.safe_load(cluster.kubeconfig.read_text())
-    for context in config["contexts"]:
-        context["context"]["namespace"] = rerankers.namespace
-    (checkout / "kubeconfig").write_text(yaml.safe_dump(config))
-    path = os.pathsep.join([str(tools), str(Path(sys.executable).parent), os.environ["PATH"]])
-    environment = {**os.environ, **NO_PROXY, "PATH": path, "KUBECONFIG": str(checkout / "kubeconfig")}
-
-    def run(page: Page) -> str:
-        for name, content in page.files.items():
-            (checkout / name).parent.mkdir(exist_ok=True)
-            (checkout / name).write_text(content)
-        script = "set -euxo pipefail\n" + "".join(page.commands)
-        command = ["bash", "-c", script]
-        result = subprocess.run(
-            command, cwd=checkout, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-        )
-        assert result.returncode == 0, result.stdout[-4000:]
-        return result.stdout
-
-    yield run
-    cluster.delete("v1", "Namespace", f"{rerankers.namespace}-shop")
+    yield checkout.follow
+    rerankers.cluster.delete("v1", "Namespace", f"{rerankers.namespace}-shop")
 
 
 def revisions(rerankers: Rerankers) -> list[Json]:
@@ -171,7 +130,7 @@ def test_there_is_a_test_for_each_guide_and_a_line_in_the_list() -> None:
 
 @pytest.mark.parametrize("name", sorted({path.stem for path in GUIDES.glob("*.md")} - ELSEWHERE))
 def test_parts_of_a_manifest_fit_into_a_service(rerankers: Rerankers, name: str) -> None:
-    for part in Page.read(name, rerankers.namespace).parts:
+    for part in read(name, rerankers.namespace).parts:
         spec = spec_of()
         given = yaml.safe_load(part)
         assert list(given) == ["spec"], f"{name}.md: this has neither a file's name nor is it a part: {part}"
@@ -191,14 +150,14 @@ def _merged(base: Json, more: Json) -> Json:
 
 
 def test_deploy(rerankers: Rerankers, follow: Callable[[Page], str]) -> None:
-    said = follow(Page.read("deploy", rerankers.namespace))
+    said = follow(read("deploy", rerankers.namespace))
     assert '{"rankings":[{"index":0,' in said.replace(" ", "")
     assert "serviceaccount/reranker-operator serverside-applied (server dry run)" in said
 
 
 def test_custom_weights(cluster: Cluster, rerankers: Rerankers, follow: Callable[[Page], str]) -> None:
     cluster.add_image(Image("busybox:1.37"))
-    follow(Page.read("custom-weights", rerankers.namespace))
+    follow(read("custom-weights", rerankers.namespace))
     digest = rerankers.small_model_digest()
     model = rerankers.wait_status("docs", lambda found: "digest" in found["model"] and found["model"])
     assert (model["name"], model["digest"]) == ("my-org/my-reranker", digest)
@@ -216,7 +175,7 @@ def test_custom_weights(cluster: Cluster, rerankers: Rerankers, follow: Callable
 
 def test_rotate(rerankers: Rerankers, follow: Callable[[Page], str]) -> None:
     """That pods take up new keys and certificates is shown where they run: this kubelet mounts a Secret once."""
-    follow(Page.read("rotate", rerankers.namespace))
+    follow(read("rotate", rerankers.namespace))
 
     before = template_hash(revisions(rerankers)[0]["data"])
     rerankers.wait_deployment("docs", lambda found: template_hash(found) != before)
@@ -227,7 +186,7 @@ def test_rotate(rerankers: Rerankers, follow: Callable[[Page], str]) -> None:
 
 
 def test_expose(rerankers: Rerankers, follow: Callable[[Page], str]) -> None:
-    said = follow(Page.read("expose", rerankers.namespace))
+    said = follow(read("expose", rerankers.namespace))
     (key,) = re.findall(r"^[\w-]{40,}", said, re.MULTILINE)
     assert key
     ingress = rerankers.cluster.get("networking.k8s.io/v1", "Ingress", "docs", rerankers.namespace)
@@ -239,7 +198,7 @@ def test_expose(rerankers: Rerankers, follow: Callable[[Page], str]) -> None:
 
 def test_gitops(cluster: Cluster, rerankers: Rerankers, follow: Callable[[Page], str]) -> None:
     try:
-        said = follow(Page.read("gitops", rerankers.namespace))
+        said = follow(read("gitops", rerankers.namespace))
     finally:
         cluster.delete("v1", "Namespace", "argocd")
         cluster.wait_gone("v1", "Namespace", "argocd")
@@ -252,16 +211,28 @@ def test_gitops(cluster: Cluster, rerankers: Rerankers, follow: Callable[[Page],
     assert rerankers.deployment("docs")["metadata"]["annotations"]["backup"] == "no"
 
 
+def test_secrets(rerankers: Rerankers, follow: Callable[[Page], str]) -> None:
+    said = follow(read("secrets", rerankers.namespace))
+    made = {each["metadata"]["name"]: each for each in rerankers.cluster.objects("v1", "Secret", rerankers.namespace)}
+    entries = {name: list(each["data"]) for name, each in made.items()}
+    assert entries.items() >= {"ngc": ["NGC_API_KEY"], "hub": ["token"], "nvcr": [".dockerconfigjson"]}.items()
+    assert json.loads(base64.b64decode(made["nvcr"]["data"][".dockerconfigjson"]))["auths"]["nvcr.io"]["username"] == (
+        "$oauthtoken"
+    )
+    assert "- name: nvcr" in said
+    assert "token: a-token" in said
+
+
 def test_upgrade(rerankers: Rerankers, follow: Callable[[Page], str]) -> None:
     rerankers.apply("docs", replicas=0)
     before = rerankers.wait_deployment("docs", template_hash)
-    follow(Page.read("upgrade", rerankers.namespace))
+    follow(read("upgrade", rerankers.namespace))
     after = rerankers.wait_deployment("docs", lambda found: template_hash(found) != before and found)
     assert after["spec"]["template"]["metadata"]["annotations"]["release"] == "0.1.0"
 
 
 def test_roll_back(rerankers: Rerankers, follow: Callable[[Page], str]) -> None:
-    said = follow(Page.read("roll-back", rerankers.namespace))
+    said = follow(read("roll-back", rerankers.namespace))
     assert "serves again" in said
     assert re.search(r"Crashing.*RERANKER_WORKERS", said)
     first, _failed = revisions(rerankers)
@@ -269,9 +240,9 @@ def test_roll_back(rerankers: Rerankers, follow: Callable[[Page], str]) -> None:
     rerankers.wait_deployment("docs", lambda found: found["status"].get("replicas") == 1)
 
 
-def test_debug(rerankers: Rerankers, follow: Callable[[Page], str], checkout: Path) -> None:
-    said = follow(Page.read("debug", rerankers.namespace))
+def test_debug(rerankers: Rerankers, follow: Callable[[Page], str], checkout: Checkout) -> None:
+    said = follow(read("debug", rerankers.namespace))
     assert f"RerankerService {rerankers.namespace}/docs is not Ready: Paused" in said
     assert "Secret tracing does not exist" in said
     assert '{"ok": true' in said
-    assert (checkout / "docs.tar.gz").stat().st_size > 1000
+    assert (checkout.folder / "docs.tar.gz").stat().st_size > 1000

@@ -1,16 +1,19 @@
 // Command controlplane is a whole Kubernetes control plane in one binary.
 //
 // It exists so that the cluster tests and the demo run against the real etcd,
-// kube-apiserver, kube-controller-manager, kube-scheduler and kubectl on any
+// kube-apiserver, kube-controller-manager, kube-scheduler, kubectl and helm on any
 // machine that can fetch Go modules: no containers, no downloads of releases.
 // The first argument picks the program; the rest are that program's own flags.
 package main
 
 import (
+	"errors"
 	"fmt"
 	"os"
 
 	"go.etcd.io/etcd/server/v3/etcdmain"
+	helm "helm.sh/helm/v4/pkg/cmd"
+	helmkube "helm.sh/helm/v4/pkg/kube"
 	"k8s.io/component-base/cli"
 	kubectl "k8s.io/kubectl/pkg/cmd"
 	apiserver "k8s.io/kubernetes/cmd/kube-apiserver/app"
@@ -18,7 +21,7 @@ import (
 	scheduler "k8s.io/kubernetes/cmd/kube-scheduler/app"
 )
 
-const programs = "etcd, kube-apiserver, kube-controller-manager, kube-scheduler, kubectl"
+const programs = "etcd, kube-apiserver, kube-controller-manager, kube-scheduler, kubectl, helm"
 
 func main() {
 	if len(os.Args) < 2 {
@@ -39,8 +42,27 @@ func main() {
 		os.Exit(cli.Run(scheduler.NewSchedulerCommand()))
 	case "kubectl":
 		os.Exit(cli.Run(kubectl.NewDefaultKubectlCommand()))
+	case "helm":
+		os.Exit(runHelm())
 	default:
 		fmt.Fprintf(os.Stderr, "controlplane: %q is not in this binary, which holds: %s\n", program, programs)
 		os.Exit(2)
 	}
+}
+
+// runHelm does what helm's own main does, and returns its exit code.
+func runHelm() int {
+	helmkube.ManagedFieldsManager = "helm" // else the name of this binary
+	command, err := helm.NewRootCmd(os.Stdout, os.Args[1:], helm.SetupLogging)
+	if err == nil {
+		err = command.Execute() // which prints the error
+	}
+	var failed helm.CommandError
+	if errors.As(err, &failed) {
+		return failed.ExitCode
+	}
+	if err != nil {
+		return 1
+	}
+	return 0
 }

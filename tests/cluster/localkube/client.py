@@ -1,5 +1,7 @@
 """Uses a running cluster: objects, waiting for facts, kubectl, Services, claims. Synchronous, for tests and people."""
 
+import os
+import shlex
 import socket
 import subprocess
 from collections.abc import Callable, Mapping
@@ -14,7 +16,7 @@ from localkube.processes import ProcessError, wait_until
 
 
 class Client:
-    """A cluster that a kubeconfig names; `binary` is the control plane's, for its kubectl."""
+    """A cluster that a kubeconfig names; `binary` is the control plane's, for its kubectl and helm."""
 
     def __init__(self, kubeconfig: Path, binary: Path | None = None) -> None:
         self.kubeconfig = kubeconfig
@@ -41,6 +43,26 @@ class Client:
         if check and result.returncode:
             raise ProcessError(f"kubectl {' '.join(arguments)} failed: {result.stderr.strip()}")
         return result.stdout
+
+    def helm(self, *arguments: str, stdin: str | None = None, check: bool = True) -> str:
+        """Run helm as the administrator; returns its output. Raises ProcessError with what it said."""
+        command = [str(self.binary), "helm", *arguments]
+        # Its caches and settings are the machine's own otherwise.
+        home = self.kubeconfig.parent / "helm"
+        own = {f"HELM_{part}_HOME": str(home / part.lower()) for part in ("CACHE", "CONFIG", "DATA")}
+        variables = {**os.environ, **own, "KUBECONFIG": str(self.kubeconfig)}
+        result = subprocess.run(command, input=stdin, capture_output=True, text=True, check=False, env=variables)
+        if check and result.returncode:
+            raise ProcessError(f"helm {' '.join(arguments)} failed: {result.stderr.strip() or result.stdout.strip()}")
+        return result.stdout
+
+    def write_tools(self, folder: Path) -> None:
+        """Put programs named kubectl and helm into a folder, for PATH."""
+        folder.mkdir(parents=True, exist_ok=True)
+        for name in ("kubectl", "helm"):
+            program = folder / name
+            program.write_text(f'#!/bin/sh\nexec {shlex.quote(str(self.binary))} {name} "$@"\n')
+            program.chmod(0o755)
 
     def apply(self, *objects: Json, namespace: str | None = None) -> list[Json]:
         """Server-side apply objects; `namespace` is for those that name none."""

@@ -42,7 +42,8 @@ class Cluster(Client):
     """A cluster in a folder. With `tethered` it ends with this process; without, it stays until it is stopped.
 
     `pid_file` is kept up to date with the processes from the first one on. Without `addons` claims stay unbound and no
-    Service leads anywhere: for what counts objects by the thousand, and would measure the addons too.
+    Service leads anywhere: for what counts objects by the thousand, and would measure the addons too. `audit` is the
+    control plane's.
     """
 
     def __init__(
@@ -54,6 +55,7 @@ class Cluster(Client):
         tethered: bool = True,
         pid_file: PidFile | None = None,
         addons: bool = True,
+        audit: bool = False,
     ) -> None:
         self.state = state.absolute()
         super().__init__(self.state / "admin.kubeconfig")
@@ -62,6 +64,7 @@ class Cluster(Client):
         self.tethered = tethered
         self.pid_file = pid_file
         self.addons = addons
+        self.audit = audit
         self.children: dict[str, Child] = {}
         self._control_plane: ControlPlane | None = None
         self._images_file = self.state / "images.json"
@@ -94,7 +97,12 @@ class Cluster(Client):
             (held if self.addons else self._held).enter_context(holder)
             try:
                 self._control_plane = ControlPlane(
-                    self.binary, self.state, addresses=addresses, tethered=self.tethered, started=self._started
+                    self.binary,
+                    self.state,
+                    addresses=addresses,
+                    tethered=self.tethered,
+                    audit=self.audit,
+                    started=self._started,
                 )
                 self._control_plane.start(say)
                 if self.addons:

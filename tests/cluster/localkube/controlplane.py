@@ -10,6 +10,7 @@ from pathlib import Path
 
 from localkube.addresses import AddressPart
 from localkube.api import write_kubeconfig
+from localkube.audit import AUDIT_LOG, write_policy
 from localkube.loopback import ask
 from localkube.pki import Authority, write_key, write_private
 from localkube.processes import Child, ProcessError, free_port, stop_all, wait_until
@@ -24,7 +25,10 @@ _TRIES = 3  # a port found free may be taken by somebody else before it is liste
 
 
 class ControlPlane:
-    """A running control plane in a folder; `admin` is a kubeconfig that may do everything."""
+    """A running control plane in a folder; `admin` is a kubeconfig that may do everything.
+
+    With `audit` the API server writes down what ServiceAccounts ask of it (`localkube.audit`).
+    """
 
     def __init__(
         self,
@@ -33,12 +37,14 @@ class ControlPlane:
         *,
         addresses: AddressPart,
         tethered: bool = True,
+        audit: bool = False,
         started: Callable[[], None] | None = None,
     ) -> None:
         self.binary = binary
         self.state = state
         self.addresses = addresses
         self.tethered = tethered
+        self.audit = audit
         self._started = started
         self.admin = state / "admin.kubeconfig"
         self.children: list[Child] = []
@@ -50,6 +56,11 @@ class ControlPlane:
         self._certificates = state / "pki"
         self.authority = Authority(self._certificates)
         self._account_key = write_key(self._certificates / "service-accounts.key")
+
+    @property
+    def logs(self) -> Path:
+        """The folder of its programs' logs."""
+        return self.state / "logs"
 
     @property
     def url(self) -> str:
@@ -154,7 +165,7 @@ class ControlPlane:
         self._tell()
 
     def _launch(self, program: str) -> Child:
-        log = self.state / "logs" / f"{program}.log"
+        log = self.logs / f"{program}.log"
         return Child(program, self._commands[program], log, tethered=self.tethered)
 
     def _tell(self) -> None:
@@ -197,7 +208,14 @@ class ControlPlane:
             f"--service-account-signing-key-file={self._account_key}",
             "--kubelet-preferred-address-types=InternalIP",
             "--profiling=false",
+            *self._audit_flags(),
         ]
+
+    def _audit_flags(self) -> list[str]:
+        if not self.audit:
+            return []
+        policy = write_policy(self.state / "audit-policy.json")
+        return [f"--audit-policy-file={policy}", f"--audit-log-path={self.logs / AUDIT_LOG}"]
 
     def _wait_ready(self) -> None:
         context = ssl.create_default_context(cafile=str(self.authority.certificate))

@@ -73,16 +73,13 @@ class Standing:
         """What to type to use it."""
         return (
             f"export KUBECONFIG={shlex.quote(str(self.kubeconfig))}\n"
-            f"export PATH={shlex.quote(str(self.folder / 'bin'))}:$PATH   # its own kubectl, if you have none"
+            f"export PATH={shlex.quote(str(self.folder / 'bin'))}:$PATH   # its own kubectl and helm, if you have none"
         )
 
     def _note(self, cluster: Cluster, processes: int) -> None:
         self.kubeconfig.touch(mode=0o600)
         self.kubeconfig.write_text(cluster.kubeconfig.read_text())
-        kubectl = self.folder / "bin" / "kubectl"
-        kubectl.parent.mkdir(exist_ok=True)
-        kubectl.write_text(f'#!/bin/sh\nexec {shlex.quote(str(cluster.binary))} kubectl "$@"\n')
-        kubectl.chmod(0o755)
+        cluster.write_tools(self.folder / "bin")
         self._facts.write_text(json.dumps({"binary": str(cluster.binary), "processes": processes}))
 
     @contextmanager

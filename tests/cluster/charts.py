@@ -1,0 +1,54 @@
+"""The chart as helm renders it: what the chart's tests are written in."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+Json = dict[str, Any]
+CHART = Path(__file__).parents[2] / "charts/reranker-operator"
+
+
+@dataclass
+class Helm:
+    """The binary's helm, without a cluster."""
+
+    binary: Path
+    home: Path
+
+    def run(self, *arguments: str, stdin: str | None = None) -> subprocess.CompletedProcess[str]:
+        """Run a command, whatever comes of it."""
+        own = {f"HELM_{part}_HOME": str(self.home / part.lower()) for part in ("CACHE", "CONFIG", "DATA")}
+        command = [str(self.binary), "helm", *arguments]
+        return subprocess.run(command, input=stdin, capture_output=True, text=True, env={"PATH": "/nowhere", **own})
+
+    def template(
+        self, values: Json | Path | None = None, flags: Sequence[str] = ()
+    ) -> subprocess.CompletedProcess[str]:
+        """`helm template` as it would be installed by the README, of values as an object or in a file."""
+        given = str(values) if isinstance(values, Path) else "-"
+        text = None if isinstance(values, Path) else yaml.safe_dump(values or {})
+        command = ["template", "reranker-operator", str(CHART), "--namespace", "reranker-system", "--values", given]
+        return self.run(*command, *flags, stdin=text)
+
+    def objects(self, values: Json | Path | None = None, flags: Sequence[str] = ()) -> list[Json]:
+        """Every object of it."""
+        made = self.template(values, flags)
+        assert made.returncode == 0, made.stderr
+        return [each for each in yaml.safe_load_all(made.stdout) if each]
+
+
+def flags_of(path: Path) -> list[str]:
+    """What the first line of a values file says to call helm with."""
+    first = path.read_text().splitlines()[0]
+    return first.removeprefix("# flags: ").split() if first.startswith("# flags: ") else []
+
+
+def of_kind(objects: list[Json], *kinds: str) -> list[Json]:
+    """Those of some kinds."""
+    return [each for each in objects if each["kind"] in kinds]

@@ -1,0 +1,333 @@
+"""The chart as text: golden files, refusals, and that every value does something. No cluster, only the binary's helm.
+
+After a change that is meant to change the golden files: `.venv/bin/pytest tests/cluster/test_chart_rendering.py
+--update-golden`, and read the diff.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from charts import CHART, Helm, Json, flags_of, of_kind
+from flows import Peer, matches, selected
+from localkube.processes import PACKAGE_ROOT
+
+HERE = Path(__file__).parent / "chart"
+VALUES = sorted((HERE / "values").glob("*.yaml"))
+EVERYTHING = HERE / "values/everything.yaml"
+DEPLOY = PACKAGE_ROOT.parent.parent / "deploy"
+ROLES = ("Role", "ClusterRole")
+AGGREGATED = ("reranker-operator-view", "reranker-operator-edit")
+
+
+@pytest.fixture(scope="module")
+def helm(binary: Path, tmp_path_factory: pytest.TempPathFactory) -> Helm:
+    """Helm, without anything of the machine's own."""
+    return Helm(binary, tmp_path_factory.mktemp("helm"))
+
+
+@pytest.mark.parametrize("path", VALUES, ids=lambda path: path.stem)
+def test_lint_has_nothing_to_say(helm: Helm, path: Path) -> None:
+    said = helm.run("lint", "--strict", str(CHART), "--values", str(path))
+    assert said.returncode == 0, said.stdout
+    assert "[WARNING]" not in said.stdout
+
+
+@pytest.mark.parametrize("path", VALUES, ids=lambda path: path.stem)
+def test_the_golden_objects(helm: Helm, path: Path, request: pytest.FixtureRequest) -> None:
+    golden = HERE / "output" / path.name
+    made = helm.objects(path, flags_of(path))
+    if request.config.getoption("--update-golden"):
+        golden.write_text(yaml.safe_dump_all(made, sort_keys=False, width=120))
+    assert made == list(yaml.safe_load_all(golden.read_text()))
+
+
+def test_each_golden_output_has_values() -> None:
+    assert {path.name for path in (HERE / "output").iterdir()} == {path.name for path in VALUES}
+
+
+@pytest.mark.parametrize("path", sorted((HERE / "refused").glob("*.yaml")), ids=lambda path: path.stem)
+def test_a_refusal_names_the_key(helm: Helm, path: Path) -> None:
+    expected = path.read_text().splitlines()[0].removeprefix("# expect: ")
+    made = helm.template(path)
+    assert made.returncode != 0
+    assert expected in made.stderr
+
+
+# Rights
+
+
+def rules(objects: list[Json]) -> list[tuple[str, str, Any]]:
+    """Kind, namespace and rules of each role that the operator has."""
+    return sorted(
+        ((each["kind"], each["metadata"].get("namespace", ""), each["rules"]) for each in of_kind(objects, *ROLES)),
+        key=json.dumps,
+    )
+
+
+def test_cluster_wide_rights_are_those_of_deploy(helm: Helm, kustomize: Any) -> None:
+    made = helm.objects({"rbac": {"aggregate": False}})
+    assert rules(made) == rules(kustomize(DEPLOY))
+
+
+def test_namespaced_rights_are_those_of_deploy(helm: Helm, kustomize: Any) -> None:
+    made = helm.objects({"watchNamespaces": ["search"]})
+    watched = kustomize(DEPLOY / "namespaced/watched")
+    for each in watched:
+        each["metadata"]["namespace"] = "search"
+    assert rules(made) == rules(kustomize(DEPLOY / "namespaced") + watched)
+    wide = [each for each in made if "namespace" not in each["metadata"]]
+    assert [each["kind"] for each in wide] == ["CustomResourceDefinition"]
+
+
+@pytest.mark.parametrize("values", [{}, {"watchNamespaces": ["search", "shop"]}], ids=["cluster-wide", "namespaced"])
+def test_each_role_is_bound_to_the_account_that_the_pods_have(helm: Helm, values: Json) -> None:
+    made = helm.objects(values)
+    (account,) = of_kind(made, "ServiceAccount")
+    (deployment,) = of_kind(made, "Deployment")
+    assert deployment["spec"]["template"]["spec"]["serviceAccountName"] == account["metadata"]["name"]
+    bound = of_kind(made, "RoleBinding", "ClusterRoleBinding")
+    subject = {"kind": "ServiceAccount", "name": "reranker-operator", "namespace": "reranker-system"}
+    assert [each["subjects"] for each in bound] == [[subject]] * len(bound)
+    place = {(each["roleRef"]["kind"], each["roleRef"]["name"], each["metadata"].get("namespace")) for each in bound}
+    there = {
+        (each["kind"], each["metadata"]["name"], each["metadata"].get("namespace")) for each in of_kind(made, *ROLES)
+    }
+    assert place == {each for each in there if each[1] not in AGGREGATED}
+
+
+def test_whoever_may_edit_may_create_pods(helm: Helm) -> None:
+    view, edit = (
+        each
+        for name in AGGREGATED
+        for each in of_kind(helm.objects(), "ClusterRole")
+        if each["metadata"]["name"] == name
+    )
+    assert {verb for rule in view["rules"] for verb in rule["verbs"]} == {"get", "list", "watch"}
+    assert "is creating pods" in edit["metadata"]["annotations"]["reranking.dev/means"]
+    assert "rbac.authorization.k8s.io/aggregate-to-view" not in edit["metadata"]["labels"]
+    for role in (view, edit):
+        assert {group for rule in role["rules"] for group in rule["apiGroups"]} == {"reranking.dev"}
+
+
+# The Deployment
+
+
+def test_the_deployment_is_that_of_deploy_and_more(helm: Helm, kustomize: Any) -> None:
+    """Whatever the manifest of deploy/ says of pods holds for the chart's, too."""
+    (ours,), (theirs,) = (of_kind(made, "Deployment") for made in (helm.objects(), kustomize(DEPLOY)))
+    mine, other = (each["spec"]["template"]["spec"] for each in (ours, theirs))
+    (container,), (wanted,) = mine.pop("containers"), other.pop("containers")
+    assert mine.items() >= other.items()
+    assert container.pop("args")[0] == wanted.pop("args")[0] == "run"
+    assert container.items() >= wanted.items()
+    assert ours["spec"]["replicas"] == theirs["spec"]["replicas"]
+    labels = ours["spec"]["template"]["metadata"]["labels"]
+    assert labels.items() >= theirs["spec"]["template"]["metadata"]["labels"].items()
+
+
+def test_labels_of_ones_own_never_change_what_is_selected(helm: Helm) -> None:
+    taken = {"app.kubernetes.io/name": "mine", "app.kubernetes.io/instance": "mine"}
+    made = helm.objects({"podLabels": taken, "commonLabels": taken, "metrics": {"service": {"labels": taken}}})
+    (deployment,) = of_kind(made, "Deployment")
+    labels = deployment["spec"]["template"]["metadata"]["labels"]
+    assert labels.items() >= deployment["spec"]["selector"]["matchLabels"].items()
+    assert labels["app.kubernetes.io/name"] == "reranker-operator"
+
+
+# Values
+
+
+def leaves(values: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    """The path of each value; a map that has entries by default and no schema of its own is one."""
+    if isinstance(values, dict) and values and path not in MAPS:
+        for key, value in values.items():
+            yield from leaves(value, (*path, key))
+    else:
+        yield path
+
+
+MAPS = {
+    ("resources",),
+    ("podSecurityContext",),
+    ("securityContext",),
+    ("metrics", "dashboards", "labels"),
+}
+DEFAULTS = yaml.safe_load((CHART / "values.yaml").read_text())
+OTHER: dict[str, Any] = {
+    "affinity": {},
+    "allowHostPath": ["/srv/others"],
+    "ca.configMap": "other",
+    "image.digest": f"sha256:{'0' * 64}",
+    "runtimeImage.digest": f"sha256:{'0' * 64}",
+    "image.pullPolicy": "Always",
+    "imagePullSecrets": ["other"],
+    "logging.format": "text",
+    "logging.level": "debug",
+    "metrics.prometheusRule.runbooks": "https://example.com/runbooks",
+    "metrics.serviceMonitor.interval": "7s",
+    "metrics.serviceMonitor.scrapeTimeout": "7s",
+    "networkPolicy.apiServer.cidrs": ["192.0.2.7/32"],
+    "networkPolicy.apiServer.ports": [7443],
+    "networkPolicy.monitoring": [{"podSelector": {"matchLabels": {"app": "prometheus"}}}],
+    "podDisruptionBudget.maxUnavailable": 2,
+    "podSecurityContext": {"fsGroup": 7},
+    "proxy.http": "http://other.example",
+    "proxy.https": "http://other.example",
+    "rbac.aggregate": None,
+    "resources": {"requests": {"cpu": "7"}},
+    "secrets.namespaces": ["shop"],
+    "securityContext": {"privileged": False},
+    "services": {},
+    "watchNamespaces": ["search"],
+}
+"""What a value is changed to, where neither its kind nor its default says it."""
+CONTEXT: dict[str, Json] = {
+    # Of two that exclude each other, the one that everything.yaml has is taken away.
+    "ca.configMap": {"ca": {"secret": ""}},
+    "secrets.ngc.existing": {"secrets": {"ngc": {"create": {"apiKey": ""}}}},
+    "secrets.huggingFace.existing": {"secrets": {"huggingFace": {"create": {"token": ""}}}},
+    "secrets.imagePull.existing": {"secrets": {"imagePull": {"create": {"password": ""}}}},
+    "rbac.aggregate": {"watchNamespaces": ["search"]},
+    "crds.keep": {"crds": {"install": True}},
+    "topologySpreadConstraints": {},
+}
+
+
+@pytest.mark.parametrize("path", list(leaves(DEFAULTS)), ids=".".join)
+def test_every_value_changes_what_is_rendered(helm: Helm, path: tuple[str, ...]) -> None:
+    name = ".".join(path)
+    base = merged(yaml.safe_load(EVERYTHING.read_text()), CONTEXT.get(name, {}))
+    changed = copy.deepcopy(base)
+    holder = changed
+    for part in path[:-1]:
+        holder = holder.setdefault(part, {})
+    default = holder.get(path[-1], at(DEFAULTS, path))
+    holder[path[-1]] = OTHER[name] if name in OTHER else other_than(default)
+    flags = flags_of(EVERYTHING)
+    assert helm.objects(base, flags) != helm.objects(changed, flags), f"{name} changes nothing"
+
+
+def other_than(value: Any) -> Any:
+    """Another value of the same kind."""
+    if isinstance(value, bool):
+        return not value
+    if isinstance(value, int):
+        return value + 1
+    if isinstance(value, str):
+        return f"{value}7" if value else "other"
+    if isinstance(value, list):
+        return [] if value else ["other"]
+    return {**value, "other": "7"}
+
+
+def merged(base: Any, more: Json) -> Json:
+    """`base` with the entries of `more`, map by map."""
+    both = dict(base)
+    for key, value in more.items():
+        both[key] = merged(both.get(key, {}), value) if isinstance(value, dict) and value else value
+    return both
+
+
+def at(values: Any, path: tuple[str, ...]) -> Any:
+    """The value at a path."""
+    for part in path:
+        values = values[part]
+    return values
+
+
+def test_the_schema_has_every_value_and_no_other() -> None:
+    schema = json.loads((CHART / "values.schema.json").read_text())
+
+    def compare(part: Json, values: Any, where: str) -> None:
+        if "properties" not in part:
+            return
+        assert part["additionalProperties"] is False, where
+        if isinstance(values, dict) and values:
+            assert set(part["properties"]) - {"global", "claims"} == set(values), where
+            for key, value in values.items():
+                compare(part["properties"][key], value, f"{where}.{key}")
+
+    compare(schema, DEFAULTS, "values")
+
+
+# The network
+
+
+def test_the_operators_policy_lets_through_what_it_needs_and_nothing_else(helm: Helm) -> None:
+    """No network plugin runs here: the object is judged as one would judge it."""
+    policy = of_kind(helm.objects({"networkPolicy": {"enabled": True}}), "NetworkPolicy")[0]
+    ranking = {"app.kubernetes.io/name": "reranker", "app.kubernetes.io/component": "ranking"}
+    out = [
+        ("the API server, by its address", Peer(address="10.0.0.1"), 6443, True),
+        ("the API, of a ranking pod", Peer(ranking, "search"), 8000, True),
+        ("the internal port of one", Peer(ranking, "anywhere"), 8002, True),
+        ("another port of one", Peer(ranking, "search"), 9000, False),
+        ("another pod", Peer({"app": "database"}, "search"), 8000, False),
+        (
+            "the model Job of a service",
+            Peer({**ranking, "app.kubernetes.io/component": "model"}, "search"),
+            8000,
+            False,
+        ),
+    ]
+    into = [
+        ("Prometheus", Peer({"app": "prometheus"}, "monitoring"), "metrics", True),
+        ("health, from a pod", Peer({"app": "prometheus"}, "monitoring"), "health", False),
+        ("an address outside", Peer(address="192.0.2.1"), "metrics", False),
+    ]
+    for who, peer, port, expected in out:
+        assert passes(policy["spec"]["egress"], "to", peer, port) is expected, who
+    for who, peer, port, expected in into:
+        assert passes(policy["spec"]["ingress"], "from", peer, port) is expected, who
+    (deployment,) = of_kind(helm.objects(), "Deployment")
+    labels = deployment["spec"]["template"]["metadata"]["labels"]
+    assert selected(policy["spec"]["podSelector"], labels)
+
+
+def passes(rules: list[Json], side: str, peer: Peer, port: int | str) -> bool:
+    """Whether one of the rules lets a flow through."""
+    return any(
+        any(each["port"] == port and each["protocol"] == "TCP" for each in rule["ports"])
+        and (side not in rule or any(matches(each, peer, "reranker-system") for each in rule[side]))
+        for rule in rules
+    )
+
+
+# Alerts and dashboards
+
+
+def test_alerts_and_dashboards_are_those_of_the_files(helm: Helm) -> None:
+    made = helm.objects(EVERYTHING, flags_of(EVERYTHING))
+    (rule,) = of_kind(made, "PrometheusRule")
+    files = [yaml.safe_load(path.read_text()) for path in sorted((CHART / "files/alerts").glob("*.yaml"))]
+    there = {each["alert"] for group in rule["spec"]["groups"] for each in group["rules"] if "alert" in each}
+    assert there == {
+        each["alert"] for file in files for group in file["groups"] for each in group["rules"] if "alert" in each
+    }
+    page = DEFAULTS["metrics"]["prometheusRule"]["runbooks"]
+    for group in rule["spec"]["groups"]:
+        for each in group["rules"]:
+            if "alert" in each:
+                assert each["annotations"]["runbook_url"].startswith(f"{page}#"), each["alert"]
+    boards = [each for each in of_kind(made, "ConfigMap") if each["metadata"]["labels"].get("grafana_dashboard")]
+    shown = {name: json.loads(text) for each in boards for name, text in each["data"].items()}
+    assert shown == {path.name: json.loads(path.read_text()) for path in (CHART / "files/dashboards").glob("*.json")}
+    assert there
+    assert shown
+
+
+def test_every_tag_is_the_project_s_version(root: Path) -> None:
+    """The version stands in pyproject.toml; the chart and what deploy/ names follow it."""
+    found = re.search(r'^version = "(.+)"$', (root / "pyproject.toml").read_text(), re.MULTILINE)
+    assert found
+    chart = yaml.safe_load((CHART / "Chart.yaml").read_text())
+    assert (chart["version"], chart["appVersion"]) == (found[1], found[1])

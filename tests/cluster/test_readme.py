@@ -1,0 +1,79 @@
+"""The README and the guide of the chart, by copy and paste: install, rank, change, upgrade, uninstall.
+
+What this kit is too small for is replaced, and nothing else is: pods of it reach the API server only in the host's
+network, where each pod needs ports of its own, and nodes forward nothing.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from localkube.cluster import Cluster
+from localkube.processes import PACKAGE_ROOT
+from pages import Checkout, Page
+from rerankers import Rerankers
+
+ADDRESS = "$(kubectl -n reranker-quickstart get service quickstart -o jsonpath={.spec.clusterIP})"
+INSTEAD = {
+    "kubectl -n reranker-quickstart port-forward service/quickstart 8000 &": "true",
+    "localhost:8000": f"{ADDRESS}:8000",
+}
+CRD = ("apiextensions.k8s.io/v1", "CustomResourceDefinition", "rerankerservices.reranking.dev")
+HELM = """#!{python}
+import os, sys
+sys.path.insert(0, {kit})
+from localkube.processes import free_port
+arguments = sys.argv[1:]
+if arguments[0] in ("install", "upgrade"):
+    arguments += ["--set", f"hostNetwork=true,replicas=1,ports.metrics={{free_port()}},ports.health={{free_port()}}"]
+os.execv({binary}, [{binary}, "helm", *arguments])
+"""
+
+
+@pytest.fixture
+def checkout(blank: Cluster, tmp_path: Path, repository: Path) -> Any:
+    """Where the commands run; afterwards nothing is installed."""
+    made = Checkout.make(tmp_path, repository, blank, "default")
+    program = tmp_path / "bin/helm"
+    program.write_text(HELM.format(python=sys.executable, kit=repr(str(PACKAGE_ROOT)), binary=repr(str(blank.binary))))
+    yield made
+    blank.helm("uninstall", "reranker-operator", "-n", "reranker-system", "--ignore-not-found", "--wait")
+    blank.delete(*CRD)
+    blank.wait_gone(*CRD)
+
+
+@pytest.mark.long
+def test_the_readme(blank: Cluster, checkout: Checkout, repository: Path) -> None:
+    text = (repository / "README.md").read_text()
+    # The first block are the two commands of a checkout, which test_demo.py and CI run.
+    first, text = text.split("## Install on a cluster")
+    assert "make demo" in first
+    text, _ = text.split("## How it works")
+    assert all(said in text for said in INSTEAD)
+    page = Page.parse("README.md", text, INSTEAD)
+    for verb in ("helm install", "curl", "kubectl -n reranker-quickstart patch", "helm upgrade", "helm uninstall"):
+        assert any(command.startswith(verb) for command in page.commands), f"README.md has no {verb}"
+    said = checkout.follow(page)
+    assert '{"rankings":[{"index":0,' in said.replace(" ", "")
+    assert "rerankerservice.reranking.dev/quickstart condition met" in said
+    assert blank.get(*CRD) is None
+    assert blank.objects("apps/v1", "Deployment", "reranker-system") == []
+
+
+@pytest.mark.long
+def test_the_guide_of_the_chart(blank: Cluster, checkout: Checkout, repository: Path) -> None:
+    blank.create_namespace("search")
+    text = (repository / "docs/guides/install.md").read_text()
+    # In the host's network pods are not restricted.
+    instead = {"kubectl label namespace": "kubectl label --dry-run=server namespace"}
+    assert all(said in text for said in instead)
+    said = checkout.follow(Page.parse("install.md", text, instead))
+    assert "Phase:          Succeeded" in said
+    assert "rerankerservice.reranking.dev/default condition met" in said
+    assert "Rollback was a success" in said
+    assert blank.get(*CRD) is None
+    assert Rerankers(blank, "search").pods("default") == []
