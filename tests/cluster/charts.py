@@ -40,7 +40,7 @@ class Helm:
         """Every object of it."""
         made = self.template(values, flags)
         assert made.returncode == 0, made.stderr
-        return [each for each in yaml.safe_load_all(made.stdout) if each]
+        return [each for each in yaml.load_all(made.stdout, yaml.CSafeLoader) if each]
 
 
 def flags_of(path: Path) -> list[str]:

@@ -49,6 +49,10 @@ class Release:
         path.write_text(yaml.safe_dump({**kit, **values}))
         return self.helm(verb, str(chart), "--values", str(path), "--wait", "--timeout", "2m", *flags)
 
+    def manifest(self) -> str:
+        """What helm holds to be part of it."""
+        return self.cluster.helm("get", "manifest", NAME, "--namespace", self.namespace)
+
     def install(self, values: Json, *flags: str) -> str:
         """`helm install`."""
         return self.put("install", values, "--create-namespace", *flags)
@@ -120,7 +124,7 @@ def test_installed_upgraded_rolled_back_and_removed_while_a_service_ranks(
     # Upgrade to a release whose CRD has changed: helm takes the service over, and its pods stay.
     release.put("upgrade", {"services": service}, chart=next_release(tmp_path))
     assert knows_the_future(cluster)
-    assert f"kind: {KIND}" in release.helm("get", "manifest")
+    assert f"kind: {KIND}" in release.manifest()
     assert uids(search, "docs") == before
     changed = {"docs": {**service["docs"], "labels": {"team": "search"}}}
     release.put("upgrade", {"services": changed}, chart=tmp_path / "next")
@@ -143,7 +147,7 @@ def test_installed_upgraded_rolled_back_and_removed_while_a_service_ranks(
     release.install({"services": service, "crds": {"keep": False}})
     search.wait_ready("docs")
     assert uids(search, "docs") == before
-    assert f"kind: {KIND}" in release.helm("get", "manifest")
+    assert f"kind: {KIND}" in release.manifest()
 
     # Without keep they go with the release.
     release.uninstall()
