@@ -15,7 +15,6 @@ import pytest
 from localkube.cluster import Cluster
 from localkube.processes import PACKAGE_ROOT
 from pages import Checkout, Page
-from rerankers import Rerankers
 
 ADDRESS = "$(kubectl -n reranker-quickstart get service quickstart -o jsonpath={.spec.clusterIP})"
 INSTEAD = {
@@ -73,7 +72,7 @@ def test_the_guide_of_the_chart(blank: Cluster, checkout: Checkout, repository: 
     assert all(said in text for said in instead)
     said = checkout.follow(Page.parse("install.md", text, instead))
     assert "Phase:          Succeeded" in said
-    assert "rerankerservice.reranking.dev/default condition met" in said
+    assert "rerankerservice.reranking.dev/shared condition met" in said
     assert "Rollback was a success" in said
     assert blank.get(*CRD) is None
-    assert Rerankers(blank, "search").pods("default") == []
+    blank.wait_gone("apps/v1", "Deployment", "shared", namespace="search")

@@ -142,6 +142,7 @@ def test_every_right_is_used_and_none_is_missing(
     be_refused_pods(rerankers)
 
     rights = granted(kustomize(repository / "deploy"))
+    assert set(UNUSED) <= {str(each) for each in rights}
 
     def used() -> bool:
         missing = {str(each) for each in rights - {call.right for call in asked()}} - set(UNUSED)

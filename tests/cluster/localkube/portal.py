@@ -37,7 +37,9 @@ class Portal:
         """Let go of the connections and end the thread."""
         if self._loop.is_closed():
             return
+        self.call(self._loop.shutdown_asyncgens())  # watches that were left in the middle
         self.call(self._api.close())
+        self.call(asyncio.sleep(0))  # connections are gone one round later
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
