@@ -14,6 +14,8 @@ from localkube.api import Api, Json
 
 T = TypeVar("T")
 
+_CLOSE_SECONDS = 5.0
+
 
 class Portal:
     """The API server, for synchronous callers."""
@@ -39,7 +41,7 @@ class Portal:
             return
         self.call(self._loop.shutdown_asyncgens())  # watches that were left in the middle
         self.call(self._api.close())
-        self.call(asyncio.sleep(0))  # connections are gone one round later
+        self.call(_closed())
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
@@ -59,6 +61,15 @@ class Portal:
 
 async def _open(kubeconfig: Path) -> Api:
     return Api(kubeconfig)  # its session belongs to the loop that runs this
+
+
+async def _closed() -> None:
+    """Until no connection is open: an encrypted one closes only when the server has answered."""
+    transports = asyncio.get_running_loop()._transports  # type: ignore[attr-defined]
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(_CLOSE_SECONDS):
+            while any(each._sock is not None for each in list(transports.values())):  # noqa: ASYNC110 no event tells
+                await asyncio.sleep(0.01)
 
 
 async def _wait(api: Api, path: str, condition: Callable[[Json | None], Any], seconds: float, what: str) -> Any:
