@@ -1,4 +1,4 @@
-"""`reranker-operator run | crd | render | convert | diagnose`. Bad input is one line on stderr and exit status 2."""
+"""`reranker-operator run | crd | render | convert | diagnose | health`. Bad input: a line on stderr, exit status 2."""
 
 import asyncio
 import re
@@ -24,6 +24,13 @@ _ALLOW_HOST_PATH = click.option(
     metavar="PREFIX",
     envvar="RERANKER_OPERATOR_ALLOW_HOST_PATH",
     help="Allow hostPath sources below PREFIX (repeatable). Such pods do not meet restricted Pod Security.",
+)
+_HEALTH_PORT = click.option(
+    "--health-port",
+    type=click.IntRange(0, 65535),
+    default=8081,
+    show_default=True,
+    help="/healthz and /readyz; 0 = off.",
 )
 _RUNTIME_IMAGE = click.option(
     "--runtime-image",
@@ -113,13 +120,7 @@ def render(file: Any, host_paths: tuple[str, ...], runtime_image: str) -> None:
     show_default=True,
     help="Prometheus metrics; 0 = off.",
 )
-@click.option(
-    "--health-port",
-    type=click.IntRange(0, 65535),
-    default=8081,
-    show_default=True,
-    help="/healthz and /readyz; 0 = off.",
-)
+@_HEALTH_PORT
 @click.option(
     "--workers", type=click.IntRange(1, 256), default=8, show_default=True, help="Services reconciled at the same time."
 )
@@ -197,6 +198,20 @@ def diagnose(service: str, output: Path | None, **options: Any) -> None:
         click.echo(report.encode(sys.stdout.encoding or "utf-8", "replace"), nl=False)
     for file in filter(None, (output, options["archive"])):
         click.echo(f"reranker-operator: wrote {file}", err=True)
+
+
+@main.command()
+@click.option("--live", is_flag=True, help="Ask whether it is alive, not whether it is ready.")
+@_HEALTH_PORT
+def health(*, live: bool, health_port: int) -> None:
+    """Ask the operator in this container whether it is ready: exit status 0 or 1. For HEALTHCHECK."""
+    from reranker_operator.health_check import ask  # noqa: PLC0415
+
+    if not health_port:
+        _fail("--health-port 0: the operator serves no health, so there is nothing to ask")
+    well, told = ask(health_port, live=live)
+    click.echo(told, err=not well)
+    sys.exit(0 if well else 1)
 
 
 def _fail(message: str) -> NoReturn:

@@ -1,4 +1,4 @@
-"""`reranker-runtime serve | verify | rank | fetch`. Starts at once: torch and the server are imported when needed.
+"""`reranker-runtime serve | verify | rank | fetch | health`. Starts at once: torch and the server are imported late.
 
 Exit codes: 0 done, 2 the person or the model must change something (one line says what), 1 a fault of this program, or
 of a network or volume that may have none the next time.
@@ -110,6 +110,24 @@ def serve(**flags: Any) -> None:
         click.echo(one_line(error), err=True)
         code = BAD_INPUT
     leave(code)
+
+
+@main.command()
+@click.option("--live", is_flag=True, help="Ask whether it is alive, not whether it is ready.")
+@click.option("--host", help="Address that the server listens on.  [NIM_BIND_ADDR]")
+@click.option("--port", type=int, help="API port, asked where the internal one is off.  [NIM_HTTP_API_PORT]")
+@click.option("--internal-port", type=int, help="Internal port; 0 is off.  [RERANKER_INTERNAL_PORT]")
+def health(*, live: bool, **flags: Any) -> None:
+    """Ask the server in this container whether it is ready: exit code 0 or 1.
+
+    For HEALTHCHECK. It reads the settings that serve reads; flags that serve was given must be given here too.
+    """
+    from reranker_runtime.health import ask  # noqa: PLC0415
+
+    well, told = ask(read(**flags), live=live)
+    click.echo(told, err=not well)
+    if not well:
+        raise click.exceptions.Exit(1)
 
 
 def leave(code: int) -> NoReturn:
