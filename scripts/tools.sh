@@ -1,6 +1,6 @@
 #!/bin/sh
-# What pip cannot install: Chromium, for the browser tests (apt-get, as root or by sudo), and Prometheus with its promtool,
-# for the tests of alerts and dashboards. Prometheus is only unpacked into the cache: its package would start a service.
+# What pip cannot install: Chromium, for the browser tests, buildah and debootstrap, for those of the images (apt-get, as root
+# or by sudo), and Prometheus with its promtool, for the tests of alerts and dashboards. Prometheus is only unpacked into the cache: its package would start a service.
 set -eu
 
 cache=${RERANKER_CACHE:-$HOME/.cache/reranker-operator}
@@ -27,6 +27,15 @@ else
   need_apt Chromium CHROMIUM
   echo "tools: installing Chromium with apt-get${root:+ by sudo} (about a minute)"
   $root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium fonts-liberation >/dev/null
+fi
+
+if command -v buildah >/dev/null && command -v debootstrap >/dev/null; then
+  echo "tools: the tests of images use $(command -v buildah) and $(command -v debootstrap)"
+else
+  need_apt "buildah and debootstrap" PATH
+  echo "tools: installing buildah and debootstrap with apt-get${root:+ by sudo} (about a minute)"
+  $root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
+    buildah debootstrap debian-archive-keyring >/dev/null
 fi
 
 kept=$cache/prometheus/usr/bin
