@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 UV_VERSION := $(shell sed -n 's/^uv==\([^ ]*\).*/\1/p' requirements/dev.txt)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup tools requirements generate format check test test-all test-fast test-images fuzz images demo cluster-up cluster-down bench bench-operator clean
+.PHONY: help setup tools requirements generate format check test test-all test-fast test-images fuzz images demo cluster-up cluster-down bench bench-operator clean docs
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 22
@@ -25,7 +25,7 @@ tools: ## what pip cannot install: Chromium, buildah and debootstrap (as root or
 	@scripts/tools.sh
 
 requirements: ## recompile the pinned requirement files, those of the tests' own environments too
-	@for extra in operator runtime dev; do \
+	@for extra in operator runtime dev docs; do \
 	  $(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
 	    --extra $$extra --output-file requirements/$$extra.txt pyproject.toml; done
 	@for group in requirements/image.in tests/runtime/{clients,fuzz}/requirements/*.in; do \
@@ -37,12 +37,14 @@ requirements: ## recompile the pinned requirement files, those of the tests' own
 
 DASHBOARDS := charts/reranker-operator/files/dashboards
 
-generate: setup ## everything that is made from code: the CRD and the chart's copy, dashboards, pages of docs/, the golden files
+generate: setup ## everything that is made from code: the CRD and the chart's copy, dashboards, pages and pictures of docs/, the golden files
 	@$(BIN)/reranker-operator crd --output crds
 	@$(BIN)/python scripts/models_page.py >docs/models.md
 	@$(BIN)/python scripts/operations_page.py --write
 	@$(BIN)/python scripts/dashboards.py $(DASHBOARDS)
 	@$(BIN)/python scripts/chart_files.py
+	@$(BIN)/python scripts/reference_pages.py
+	@$(BIN)/python scripts/pictures.py
 	@$(BIN)/python -m pytest -q tests/golden --update-golden
 
 format: setup ## put the code into its one format
@@ -62,6 +64,11 @@ check: setup ## ruff, mypy strict, import-linter, generated files up to date
 	@made=$$(mktemp -d) && trap 'rm -r "$$made"' EXIT && $(BIN)/python scripts/dashboards.py "$$made" && diff -ru $(DASHBOARDS) "$$made" \
 	  || { echo "check: $(DASHBOARDS) does not match scripts/dashboards.py; run: make generate"; exit 1; }
 	@$(BIN)/python scripts/chart_files.py --check
+	@$(BIN)/python scripts/reference_pages.py --check
+	@$(BIN)/python scripts/pictures.py --check
+
+docs: setup ## the documentation as a site, in .cache/site; a link that leads nowhere fails it
+	@$(BIN)/python scripts/build_site.py
 
 # What a summary of a thousand tests would bury; where CI=true these tests have failed already.
 UNTESTED := command -v "$${CHROMIUM:-chromium}" >/dev/null || \

@@ -1,6 +1,6 @@
 """The RerankerService API: the pydantic types here are the only source of the CRD, its defaults and its reference."""
 
-from reranker_operator.api.conditions import Condition, ConditionType, Reason
+from reranker_operator.api.conditions import Condition, ConditionType, EventReason, Reason
 from reranker_operator.api.resource import GROUP, KIND, PLURAL, VERSION, Identity, InvalidResourceError, RerankerService
 
 __all__ = [
@@ -10,6 +10,7 @@ __all__ = [
     "VERSION",
     "Condition",
     "ConditionType",
+    "EventReason",
     "Identity",
     "InvalidResourceError",
     "Reason",

@@ -132,6 +132,24 @@ class Reason(StrEnum):
     """Every fact that Ready stands for holds."""
 
 
+class EventReason(StrEnum):
+    """What the operator says in events beside the conditions, whose changes are events under the condition's reason."""
+
+    MAKING_ROOM = "MakingRoom"
+    """With the rollout strategy Auto, a new pod has fitted no node for surgeTimeoutSeconds: an old one goes first."""
+    REPAIRED = "Repaired"
+    """Somebody else had changed or deleted what the operator made, and it was put back; the message names what."""
+    SCALED = "Scaled"
+    """With targetQueueSeconds, the number of pods was changed; the message has the wait that was seen."""
+    QUEUE_UNREADABLE = "QueueUnreadable"
+    """With targetQueueSeconds, the queue of a pod cannot be read for a minute; said again every ten minutes."""
+
+    @property
+    def is_warning(self) -> bool:
+        """Whether somebody should look."""
+        return self is EventReason.QUEUE_UNREADABLE
+
+
 class Status(StrEnum):
     """The three values of a condition."""
 

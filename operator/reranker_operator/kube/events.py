@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable
 from typing import Any
 
-from reranker_operator.api import KIND, Identity
+from reranker_operator.api import KIND, EventReason, Identity, Reason
 from reranker_operator.api.resource import API_VERSION
 from reranker_operator.desired.metadata import FIELD_MANAGER
 from reranker_operator.kube.client import Kube
@@ -43,10 +43,13 @@ class Recorder:
         event |= {name: value for name, value in counted.items() if value}
         return event
 
-    async def record(self, service: Identity, reason: str, message: str, *, warning: bool = False) -> None:
-        """Say `message` about `service`."""
+    async def record(
+        self, service: Identity, reason: EventReason | Reason, message: str, *, warning: bool = False
+    ) -> None:
+        """Say `message` about `service`; `warning` is for reasons of conditions, whose status decides."""
+        bad = reason.is_warning if isinstance(reason, EventReason) else warning
         text = message[:_MAX_MESSAGE]
-        told = hashlib.sha256(f"{service.uid}/{reason}/{text}".encode()).hexdigest()[:16]
+        told = hashlib.sha256(f"{service.uid}/{reason.value}/{text}".encode()).hexdigest()[:16]
         stamp = self._now().strftime("%Y-%m-%dT%H:%M:%SZ")
         event = self._said.get(told) or {
             "apiVersion": "v1",
@@ -59,8 +62,8 @@ class Recorder:
                 "namespace": service.namespace,
                 "uid": service.uid,
             },
-            "type": "Warning" if warning else "Normal",
-            "reason": reason,
+            "type": "Warning" if bad else "Normal",
+            "reason": reason.value,
             "message": text,
             "source": {"component": FIELD_MANAGER},
             "reportingComponent": FIELD_MANAGER,
@@ -75,4 +78,6 @@ class Recorder:
             if event["count"] > 1 or await self._kube.create(event) is None:
                 await self._kube.apply(await self._counted_on(event))
         except KubeError as error:
-            _log.warning("event %s about %s/%s was not written: %s", reason, service.namespace, service.name, error)
+            _log.warning(
+                "event %s about %s/%s was not written: %s", reason.value, service.namespace, service.name, error
+            )

@@ -5,7 +5,7 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-from reranker_operator.api import Condition, ConditionType, Identity, Reason
+from reranker_operator.api import Condition, ConditionType, EventReason, Identity, Reason
 from reranker_operator.api.conditions import Status
 from reranker_operator.api.resource import API_VERSION, KIND
 from reranker_operator.desired.metadata import RANKING, selector
@@ -104,30 +104,35 @@ class Reporter:
         }
         self._cache.learn(await self._kube.apply(document, manager=STATUS_MANAGER, subresource="status"))
         for each in status["conditions"]:
-            if _is_news(before.get(each["type"]), each):
+            if is_news(before.get(each["type"]), each):
                 await self._say(identity, each)
 
     async def made_room(self, service: Identity, template: str) -> None:
         """Say that an old pod goes first."""
         words = f"a pod of template {template} fits no node: one of an earlier template makes room for it"
-        await self._recorder.record(service, "MakingRoom", words)
+        await self._recorder.record(service, EventReason.MAKING_ROOM, words)
 
     async def repaired(self, service: Identity, words: list[str]) -> None:
         """Say what was put back."""
         for each in words:
-            await self._recorder.record(service, "Repaired", each)
+            await self._recorder.record(service, EventReason.REPAIRED, each)
 
     async def _say(self, service: Identity, condition: dict[str, Any]) -> None:
-        quiet, stalled = ConditionType.PROGRESSING.value, ConditionType.STALLED.value
-        bad = condition["type"] == stalled or (condition["status"] == Status.FALSE.value and condition["type"] != quiet)
         words = f"{condition['type']}: {condition['message']}"
-        await self._recorder.record(service, condition["reason"], words, warning=bad)
+        await self._recorder.record(service, Reason(condition["reason"]), words, warning=is_warning(condition))
 
 
 _NOBODY_LOOKED = frozenset((Reason.RANKING_PENDING, Reason.NOT_ROLLED_OUT, Reason.UNAVAILABLE, Reason.PAUSED))
 
 
-def _is_news(old: dict[str, Any] | None, new: dict[str, Any]) -> bool:
+def is_warning(condition: dict[str, Any]) -> bool:
+    """Whether the event of a condition is a warning."""
+    quiet, stalled = ConditionType.PROGRESSING.value, ConditionType.STALLED.value
+    failed: bool = condition["status"] == Status.FALSE.value and condition["type"] != quiet
+    return condition["type"] == stalled or failed
+
+
+def is_news(old: dict[str, Any] | None, new: dict[str, Any]) -> bool:
     """Whether a condition is worth an event: it changed, and no other condition tells the same."""
     if old is not None and (old["status"], old["reason"]) == (new["status"], new["reason"]):
         return False

@@ -16,7 +16,7 @@ from typing import Any, Final
 import aiohttp
 
 from reranker_operator import contract
-from reranker_operator.api import RerankerService
+from reranker_operator.api import EventReason, RerankerService
 from reranker_operator.desired.metadata import RANKING
 from reranker_operator.kube import Kind, Kube, KubeError
 from reranker_operator.kube.events import Recorder
@@ -159,7 +159,7 @@ class QueueScaler:
             why = f"{bounds.least} to {bounds.most} are asked for"
         else:
             why = f"{waited:.3g} s in the queue, {target:g} s asked for"
-        await self._recorder.record(service, "Scaled", f"from {current} to {wanted}: {why}")
+        await self._recorder.record(service, EventReason.SCALED, f"from {current} to {wanted}: {why}")
 
     # Reading pods
 
@@ -209,7 +209,7 @@ class QueueScaler:
                 remedy = f"let the operator's pods connect to port {contract.INTERNAL_PORT}"
                 counts = f"It counts like a pod that is not ready; where a policy or a mesh is in the way, {remedy}"
                 words = f"the queue of pod {name} cannot be read: {silent[uid]}. {counts}"
-                await self._recorder.record(followed.service, "QueueUnreadable", words, warning=True)
+                await self._recorder.record(followed.service, EventReason.QUEUE_UNREADABLE, words)
 
 
 def _ranks(pod: Json) -> bool:

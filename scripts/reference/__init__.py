@@ -1,0 +1,1 @@
+"""Pages of docs/reference, each from what the programs themselves go by."""
