@@ -31,7 +31,7 @@ class Contents(SphinxTransform):
         elif here.name == "README" and here.parts[0] == "docs":
             beside = sorted(d for d in self.env.found_docs if PurePosixPath(d).parent == here.parent and d != str(here))
             own = [page for page in self._linked(self.document) if page in beside]
-            self._add("", dict.fromkeys(own or beside))
+            self._add("", dict.fromkeys(own or beside), shown=not own)
 
     def _linked(self, where: nodes.Element) -> dict[str, str | None]:
         """Pages with the words of the first link to each."""
@@ -41,7 +41,7 @@ class Contents(SphinxTransform):
             found.setdefault(each["reftarget"], each.astext())
         return found
 
-    def _add(self, caption: str, pages: dict[str, str | None]) -> None:
+    def _add(self, caption: str, pages: dict[str, str | None], *, shown: bool = False) -> None:
         if not pages:
             return
         tree = addnodes.toctree()
@@ -54,14 +54,16 @@ class Contents(SphinxTransform):
                 "caption": caption,
                 "rawcaption": caption,
                 "glob": False,
-                "hidden": True,
+                "hidden": not shown,
                 "includehidden": False,
                 "numbered": 0,
                 "titlesonly": True,
             }
         )
         tree.source, tree.line = self.document["source"], 1
-        self.document += nodes.compound("", tree, classes=["toctree-wrapper"])
+        # Inside the title's section: beside it, its pages would stand on the title's own level.
+        title = next(iter(self.document.findall(nodes.section)), self.document)
+        title += nodes.compound("", tree, classes=["toctree-wrapper"])
 
 
 def _below_the_title(document: nodes.document) -> list[nodes.section]:

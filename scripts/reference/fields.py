@@ -74,6 +74,7 @@ def sections(name: str, kind: type[BaseModel]) -> Iterator[Section]:
             plain.rows += _rows(f"{name}.{own}", given, defs, needed=own in needed)
             continue
         section = Section(f"{name}.{own}", given.get("description", ""))
+        section.rows += _row(f"{name}.{own}", given, needed=own in needed)
         for path, each, required in _below(f"{name}.{own}", given, defs):
             section.rows += _row(path, each, needed=required)
         section.rules = list(_all_rules(f"{name}.{own}", given, defs))
