@@ -96,7 +96,7 @@ def test_from_the_hub(rerankers: Rerankers, hub: LocalHub, follow: Callable[...,
     mirror = {"        cache:\n": f"        endpoint: {hub.url}\n        cache:\n"}
     said = follow("tutorials/from-the-hub.md", {**EVERY, **FORWARDED, **mirror})
     assert rerankers.small_model_digest() in said
-    assert "reranking.dev/scaled" in said
+    assert "deployment.apps/docs condition met" in said
     assert re.search(r"^401$", said, re.MULTILINE)
     assert '{"rankings":[{"index":1,' in said.replace(" ", "")
 
