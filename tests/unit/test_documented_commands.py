@@ -9,6 +9,8 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 FOLLOWED = {
     "docs/guides/*.md": "tests/cluster/test_guides.py",
+    "docs/migrate-from-nim-operator.md": "tests/cluster/test_migration.py",
+    "docs/migrate-from-tei.md": "tests/runtime/test_migration.py",
     "docs/quickstart.md": "tests/cluster/test_tutorials.py",
     "docs/tutorials/*.md": "tests/cluster/test_tutorials.py",
 }
