@@ -12,6 +12,7 @@ FOLLOWED = {
     "docs/migrate-from-nim-operator.md": "tests/cluster/test_migration.py",
     "docs/migrate-from-tei.md": "tests/runtime/test_migration.py",
     "docs/quickstart.md": "tests/cluster/test_tutorials.py",
+    "docs/runbooks.md": "tests/cluster/test_observability.py",
     "docs/tutorials/*.md": "tests/cluster/test_tutorials.py",
 }
 """Pages that a test runs from the first command to the last; it fails for a page that it does not know."""
