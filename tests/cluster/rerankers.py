@@ -17,6 +17,8 @@ API = "reranking.dev/v1alpha1"
 KIND = "RerankerService"
 RANKING_LABELS = {"app.kubernetes.io/name": "reranker", "app.kubernetes.io/component": "ranking"}
 READY_SECONDS = 120.0
+UNSEEN = {"observedGeneration": -1}
+"""The status of a service that no operator has looked at."""
 
 Json = dict[str, Any]
 

@@ -22,7 +22,7 @@ from foreignkinds import crd
 from localkube.cluster import Cluster
 from localkube.operator_process import established
 from localkube.processes import ProcessError, free_port
-from rerankers import API, KIND, Rerankers, spec_of
+from rerankers import API, KIND, UNSEEN, Rerankers, spec_of
 
 CRD = ("apiextensions.k8s.io/v1", "CustomResourceDefinition", "rerankerservices.reranking.dev")
 NAMESPACE = "reranker-system"
@@ -165,7 +165,7 @@ def test_for_a_few_namespaces_nothing_is_wider(release: Release) -> None:
         each.apply("docs", replicas=0)
     watched.wait_condition("docs", "Ready", "False", "Paused")
     assert "watched: 1 RerankerServices" in release.helm("test", "--logs")
-    assert other.status("docs") == {}
+    assert other.status("docs") == UNSEEN
     roles = cluster.kubectl(
         "get", "clusterroles,clusterrolebindings", "-o", "name", "-l", f"app.kubernetes.io/instance={NAME}"
     )

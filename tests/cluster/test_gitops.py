@@ -15,7 +15,7 @@ from kstatus import kstatus
 from localkube.cluster import Cluster
 from localkube.operator_process import OperatorProcess
 from localkube.processes import wait_until
-from rerankers import API, KIND, Json, Rerankers, spec_of
+from rerankers import API, KIND, UNSEEN, Json, Rerankers, spec_of
 
 ROOT = Path(__file__).parents[2]
 OVERLAYS = sorted(path.parent.name for path in (ROOT / "examples/gitops").glob("*/kustomization.yaml"))
@@ -97,7 +97,7 @@ def test_a_service_that_nobody_has_looked_at_is_not_taken_for_one_in_order(
     operator.stop()
     try:
         rerankers.apply("docs", replicas=0)
-        assert rerankers.status("docs") == {"observedGeneration": -1}
+        assert rerankers.status("docs") == UNSEEN
         assert seen(rerankers) == ("Progressing", "InProgress")
     finally:
         operator.start()

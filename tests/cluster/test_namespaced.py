@@ -16,7 +16,7 @@ import yaml
 from localkube.cluster import Cluster
 from localkube.operator_process import NAMESPACE, OperatorProcess
 from localkube.processes import wait_until
-from rerankers import Rerankers
+from rerankers import UNSEEN, Rerankers
 
 PRIORITY = "above-others"
 READS_A_SECRET = {
@@ -125,7 +125,7 @@ def test_it_sees_to_its_namespaces_and_to_no_other(installed: Installed) -> None
     put_token(second, "two")
     second.wait_deployment("docs", lambda found: found["spec"]["template"] != before)
 
-    assert installed.other.status("docs") == {}
+    assert installed.other.status("docs") == UNSEEN
     assert installed.other.jobs("docs") == []
     lines = [json.loads(line) for line in installed.operator.log.read_text().splitlines()]
     assert not [line for line in lines if line["level"] == "error" or "Traceback" in str(line)]
@@ -166,6 +166,6 @@ def test_a_namespace_without_its_role_holds_up_no_other(installed: Installed, cl
     first.wait_condition("later", "Ready", "False", "Paused")
     second.apply("later", replicas=0)
     wait_until("the log to say it", lambda: "are not watched" in installed.operator.log.read_text(), timeout=60)
-    assert second.status("later") == {}
+    assert second.status("later") == UNSEEN
     cluster.apply({**binding, "apiVersion": of_roles, "kind": "RoleBinding", "metadata": kept})
     second.wait_condition("later", "Ready", "False", "Paused")
