@@ -6,10 +6,11 @@ BIN := $(VENV)/bin
 UV_VERSION := $(shell sed -n 's/^uv==\([^ ]*\).*/\1/p' requirements/dev.txt)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup tools requirements generate format check test test-all test-fast test-images fuzz images demo cluster-up cluster-down bench bench-operator clean docs
+.PHONY: help setup tools requirements generate format check docs test test-all test-fast test-images fuzz images demo cluster-up \
+  cluster-down bench bench-operator audit version release test-older-kubernetes clean
 
 help: ## list the targets
-	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 22
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 30
 
 setup: $(VENV)/.ready ## virtual environment in .venv with everything pinned
 
@@ -50,7 +51,7 @@ generate: setup ## everything that is made from code: the CRD and the chart's co
 format: setup ## put the code into its one format
 	@$(BIN)/ruff check --quiet --fix . ; $(BIN)/ruff format --quiet .
 
-check: setup ## ruff, mypy strict, import-linter, generated files up to date
+check: setup ## ruff, mypy strict, import-linter, generated files up to date, what `audit` does in seconds
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check --quiet . || { echo "check: not in the project's format; run: make format"; exit 1; }
 	@$(BIN)/mypy
@@ -66,6 +67,8 @@ check: setup ## ruff, mypy strict, import-linter, generated files up to date
 	@$(BIN)/python scripts/chart_files.py --check
 	@$(BIN)/python scripts/reference_pages.py --check
 	@$(BIN)/python scripts/pictures.py --check
+	@$(BIN)/python scripts/version.py --check
+	@$(BIN)/python scripts/audit.py --quick
 
 docs: setup ## the documentation as a site, in .cache/site; a link that leads nowhere fails it
 	@$(BIN)/python scripts/build_site.py
@@ -113,6 +116,20 @@ bench: setup ## every benchmark, or NAME=scoring (NAME=--list lists them; ARGS="
 
 bench-operator: setup ## the operator with a thousand services, beside a bare loader (ARGS="--count 200")
 	@$(BIN)/python benchmarks many-services $(if $(ARGS),-- $(ARGS))
+
+audit: setup ## dangerous calls, pins, licences, known vulnerabilities (ARGS=--require-advisories)
+	@$(BIN)/python scripts/audit.py $(ARGS)
+
+version: setup ## print it
+	@$(BIN)/python scripts/version.py
+
+release: setup ## VERSION=x.y.z: everything to publish, in dist/; pushes nothing (ARGS=--dry-run)
+	@$(BIN)/python scripts/release.py $(or $(VERSION),$(error release: say which, as in: make release VERSION=0.2.0)) $(ARGS)
+
+KUBERNETES ?= v1.34.4
+test-older-kubernetes: setup ## the cluster tests on a control plane of KUBERNETES=v1.34.4, built the first time
+	@LOCALKUBE_CONTROLPLANE=$$($(LOCALKUBE) build --kubernetes $(KUBERNETES)) && export LOCALKUBE_CONTROLPLANE && \
+	  $(BIN)/python -m pytest tests/cluster $(PYTEST_ARGS)
 
 clean: cluster-down ## remove what these targets made
 	@rm -rf $(VENV) .cache

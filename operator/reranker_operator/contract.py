@@ -28,7 +28,7 @@ CHECK_CONTAINER = "check-model"
 """The init container that looks at the model once more before the server starts."""
 
 MODEL_VOLUME = "model"
-WRITABLE = {"tmp": "/tmp", "shm": "/dev/shm"}  # noqa: S108 the container's own emptyDirs, not the operator's files
+WRITABLE = {"tmp": "/tmp", "shm": "/dev/shm"}  # noqa: S108 emptyDirs of the container  # nosec B108
 
 SECRETS_MOUNT = "/etc/reranker"
 SECRETS = {"api-keys": f"{SECRETS_MOUNT}/keys", "tls": f"{SECRETS_MOUNT}/tls"}

@@ -118,7 +118,8 @@ class Settings(BaseModel):
         "", description="The name where no served name is given; without either it is the directory's name."
     )
     host: Annotated[str, Env(("NIM_BIND_ADDR#host", "NIM_SERVER_BIND_ADDR#host"))] = Field(
-        "0.0.0.0", description="The address to listen on, as HOST or HOST:PORT."
+        "0.0.0.0",  # a pod's own address is not known beforehand  # nosec B104
+        description="The address to listen on, as HOST or HOST:PORT.",
     )
     port: Annotated[
         Port, Env(("NIM_HTTP_API_PORT", "NIM_SERVER_PORT", "NIM_BIND_ADDR#port", "NIM_SERVER_BIND_ADDR#port"))

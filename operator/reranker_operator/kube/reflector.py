@@ -128,4 +128,4 @@ class Reflector:
 
 
 def _jittered(seconds: float) -> float:
-    return seconds * (0.75 + random.random() / 2)  # noqa: S311 spreads load, guards nothing
+    return seconds * (0.75 + random.random() / 2)  # noqa: S311 spreads load, guards nothing  # nosec B311

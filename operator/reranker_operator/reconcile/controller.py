@@ -66,6 +66,6 @@ class Controller:
             return False
         self._metrics.report(key, outcome.conditions, outcome.probe)
         if outcome.conditions:
-            jittered = RESYNC_SECONDS * (1 + random.random() / 4)  # noqa: S311 spreads load, guards nothing
+            jittered = RESYNC_SECONDS * (1 + random.random() / 4)  # noqa: S311 only spreads load  # nosec B311
             self.queue.add(key, min(jittered, outcome.again_in if outcome.again_in is not None else jittered))
         return True

@@ -27,7 +27,7 @@ POOLING: Final = {
     "lasttoken": Pooling.LAST,
 }
 OLD_POOLING: Final = {
-    "pooling_mode_cls_token": "cls",
+    "pooling_mode_cls_token": "cls",  # the name of a way of pooling  # nosec B105
     "pooling_mode_max_tokens": "max",
     "pooling_mode_mean_tokens": "mean",
     "pooling_mode_mean_sqrt_len_tokens": "mean_sqrt_len_tokens",

@@ -112,7 +112,7 @@ class Decoder:
 
     def _project(self, normed: Tensor, layer: Layer, at: tuple[Tensor, Tensor]) -> Tensor:
         """Queries, keys and values side by side, the first two rotated."""
-        assert layer.qkv is not None  # noqa: S101 - the last block of a one-token head goes another way
+        assert layer.qkv is not None  # noqa: S101 - the last block of a one-token head goes another way  # nosec B101
         qkv = layer.qkv(normed)
         geometry = self._geometry
         heads = qkv.unflatten(1, (-1, geometry.head_size))
@@ -125,7 +125,7 @@ class Decoder:
         return qkv
 
     def _queries(self, normed: Tensor, layer: Layer, at: tuple[Tensor, ...]) -> Tensor:
-        assert layer.q is not None  # noqa: S101
+        assert layer.q is not None  # noqa: S101 - as above  # nosec B101
         q = layer.q(normed).unflatten(1, (-1, self._geometry.head_size))
         q = q if layer.q_norm is None else self._normed(q, layer.q_norm)
         rotate(q, (at[0], at[1]))
@@ -133,7 +133,7 @@ class Decoder:
 
     def _keys(self, normed: Tensor, layer: Layer, at: tuple[Tensor, Tensor]) -> Tensor:
         """Rotated keys and values side by side."""
-        assert layer.kv is not None  # noqa: S101
+        assert layer.kv is not None  # noqa: S101 - as above  # nosec B101
         kv = layer.kv(normed)
         k = kv.unflatten(1, (-1, self._geometry.head_size))[:, : self._geometry.key_heads]
         if layer.k_norm is not None:

@@ -1,4 +1,4 @@
-"""The command line: `python -m localkube up | down | status | demo`."""
+"""The command line: `python -m localkube up | down | status | demo | build`."""
 
 import argparse
 import signal
@@ -11,6 +11,7 @@ from localkube.api import ApiError
 from localkube.build import ControlPlaneUnavailableError, control_plane
 from localkube.demo import demo
 from localkube.namespaces import NamespacesUnavailableError
+from localkube.older import older_control_plane
 from localkube.processes import ProcessError
 from localkube.progress import Progress
 from localkube.up import DEFAULT_STATE, Standing
@@ -31,12 +32,16 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="localkube", description="A Kubernetes cluster of plain processes.")
     parser.add_argument("command", choices=["up", "down", "status", "demo", "build"])
     parser.add_argument("--state", type=Path, default=DEFAULT_STATE, help="folder of the cluster")
+    parser.add_argument("--kubernetes", metavar="vX.Y.Z", help="build: an older release in place of go.mod's")
     arguments = parser.parse_args()
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _interrupt)  # what was started is taken down, as with ctrl-C
     standing = Standing(arguments.state)
     try:
-        {"up": _up, "down": _down, "status": _status, "demo": _demo, "build": _build}[arguments.command](standing)
+        if arguments.command == "build":
+            _build(arguments.kubernetes)
+        else:
+            {"up": _up, "down": _down, "status": _status, "demo": _demo}[arguments.command](standing)
     except _TOLD as error:
         print(f"localkube {arguments.command}: {error}", file=sys.stderr)
         return 1
@@ -85,8 +90,8 @@ def _demo(standing: Standing) -> None:
     demo(standing, Progress())
 
 
-def _build(_standing: Standing) -> None:
-    print(control_plane(Progress()))
+def _build(older: str | None) -> None:
+    print(older_control_plane(older, Progress()) if older else control_plane(Progress()))
 
 
 if __name__ == "__main__":

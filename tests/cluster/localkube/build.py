@@ -39,18 +39,18 @@ def cache_folder() -> Path:
     return Path(chosen).absolute() if chosen else Path.home() / ".cache" / "reranker-operator"
 
 
-def kubernetes_version() -> str:
+def kubernetes_version(module: Path = MODULE) -> str:
     """The Kubernetes version that go.mod asks for, such as `v1.36.3`."""
-    found = re.search(r"^\s*k8s\.io/kubernetes (v\S+)$", (MODULE / "go.mod").read_text(), re.MULTILINE)
+    found = re.search(r"^\s*k8s\.io/kubernetes (v\S+)$", (module / "go.mod").read_text(), re.MULTILINE)
     if not found:
-        raise ControlPlaneUnavailableError(f"{MODULE / 'go.mod'} requires no k8s.io/kubernetes")
+        raise ControlPlaneUnavailableError(f"{module / 'go.mod'} requires no k8s.io/kubernetes")
     return found[1]
 
 
-def cached_path() -> Path:
+def cached_path(module: Path = MODULE) -> Path:
     """Where the binary is, or will be, kept; the name changes with the sources."""
     digest = hashlib.sha256()
-    for source in sorted([MODULE / "go.mod", MODULE / "go.sum", *MODULE.glob("*.go")]):
+    for source in sorted([module / "go.mod", module / "go.sum", *module.glob("*.go")]):
         digest.update(source.name.encode() + b"\0" + source.read_bytes() + b"\0")
     return cache_folder() / "controlplane" / digest.hexdigest()[:16] / "controlplane"
 
@@ -67,17 +67,23 @@ def control_plane(say: Say = silent) -> Path:
                 f"LOCALKUBE_CONTROLPLANE is {chosen}, which is no program that can be run"
             )
         return Path(chosen)
-    target = cached_path()
+    return built(MODULE, say)
+
+
+def built(module: Path, say: Say = silent) -> Path:
+    """Path of a module's binary, built where the cache has none. Raises ControlPlaneUnavailableError."""
+    target = cached_path(module)
     if target.exists():
         return target
-    with _locked(target.parent.with_suffix(".lock"), say):
+    with locked(target.parent.with_suffix(".lock"), say):
         if not target.exists():
-            _build(target, say)
+            _build(module, target, say)
     return target
 
 
 @contextmanager
-def _locked(path: Path, say: Say) -> Iterator[None]:
+def locked(path: Path, say: Say) -> Iterator[None]:
+    """Hold a lock file, saying every few seconds who is waited for."""
     path.parent.mkdir(parents=True, exist_ok=True)
     began = time.monotonic()
     told = -_QUIET_SECONDS
@@ -95,12 +101,13 @@ def _locked(path: Path, say: Say) -> Iterator[None]:
         yield
 
 
-def _build(target: Path, say: Say) -> None:
-    go, environment = _toolchain(say)
+def _build(module: Path, target: Path, say: Say) -> None:
+    go, environment = toolchain(module, say)
     target.parent.mkdir(parents=True, exist_ok=True)
-    modules = (MODULE / "go.sum").read_text().count(" h1:") - (MODULE / "go.sum").read_text().count("/go.mod h1:")
+    modules = (module / "go.sum").read_text().count(" h1:") - (module / "go.sum").read_text().count("/go.mod h1:")
     _watched(
         [go, "mod", "download", "-x"],
+        module,
         environment,
         counts=re.compile(r"\.zip: 200 OK"),
         tell=lambda done, seconds: say(
@@ -108,10 +115,10 @@ def _build(target: Path, say: Say) -> None:
         ),
     )
     listing = subprocess.run(
-        [go, "list", "-deps", "."], cwd=MODULE, env=environment, capture_output=True, text=True, check=False
+        [go, "list", "-deps", "."], cwd=module, env=environment, capture_output=True, text=True, check=False
     )
     packages = len(listing.stdout.splitlines())
-    version = kubernetes_version()
+    version = kubernetes_version(module)
     major, minor = version.removeprefix("v").split(".")[:2]
     stamp = "k8s.io/component-base/version"
     stamps = f"-X {stamp}.gitVersion={version} -X {stamp}.gitMajor={major} -X {stamp}.gitMinor={minor}"
@@ -119,6 +126,7 @@ def _build(target: Path, say: Say) -> None:
         fresh = Path(scratch) / "controlplane"
         _watched(
             [go, "build", "-v", "-trimpath", "-ldflags", f"-s -w {stamps}", "-o", str(fresh), "."],
+            module,
             environment,
             counts=re.compile(r"^[\w./-]+$"),
             tell=lambda done, seconds: say(
@@ -130,11 +138,11 @@ def _build(target: Path, say: Say) -> None:
     say(f"control plane: Kubernetes {version} is built and kept in {target.parent}")
 
 
-def _toolchain(say: Say) -> tuple[str, dict[str, str]]:
+def toolchain(module: Path, say: Say = silent) -> tuple[str, dict[str, str]]:
     """A Go new enough for go.mod, and the environment to run it in."""
     flags = {"GOTOOLCHAIN": "local", "GOFLAGS": "-mod=readonly -buildvcs=false", "GOWORK": "off", "CGO_ENABLED": "0"}
     environment = {**os.environ, **flags}
-    wanted = re.search(r"^go (\S+)$", (MODULE / "go.mod").read_text(), re.MULTILINE)
+    wanted = re.search(r"^go (\S+)$", (module / "go.mod").read_text(), re.MULTILINE)
     installed = shutil.which("go")
     if installed and wanted and _version(_go_version(installed, environment)) >= _version(wanted[1]):
         return installed, environment
@@ -175,13 +183,17 @@ def _version(text: str) -> tuple[int, ...]:
 
 
 def _watched(
-    command: list[str], environment: dict[str, str], counts: re.Pattern[str], tell: Callable[[int, float], None]
+    command: list[str],
+    module: Path,
+    environment: dict[str, str],
+    counts: re.Pattern[str],
+    tell: Callable[[int, float], None],
 ) -> None:
     """Run a Go command; count the lines of its standard error that match, and tell how far it is every few seconds."""
     began = told = time.monotonic()
     tell(0, 0)
     process = subprocess.Popen(
-        command, cwd=MODULE, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+        command, cwd=module, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
     )
     lines: Queue[str] = Queue()
     stream = process.stderr

@@ -5,6 +5,7 @@ import shutil
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
+from importlib.metadata import version
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -19,7 +20,7 @@ from localkube.node import Capacity
 from localkube.processes import Child, PidFile, ProcessError, stop_all
 from localkube.progress import Say, silent
 
-RUNTIME_IMAGE = "ghcr.io/reranker-operator/reranker-runtime:0.1.0"
+RUNTIME_IMAGE = f"ghcr.io/reranker-operator/reranker-runtime:{version('reranker-operator')}"
 MODEL_PATH = "/models/all-minilm-l6-v2"
 _READY_SECONDS = 60.0
 
