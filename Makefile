@@ -68,7 +68,7 @@ check: setup ## ruff, mypy strict, import-linter, generated files up to date, wh
 	@$(BIN)/python scripts/reference_pages.py --check
 	@$(BIN)/python scripts/pictures.py --check
 	@$(BIN)/python scripts/version.py --check
-	@$(BIN)/python scripts/audit.py --quick
+	@$(BIN)/python scripts/audit.py code pins licences
 
 docs: setup ## the documentation as a site, in .cache/site; a link that leads nowhere fails it
 	@$(BIN)/python scripts/build_site.py

@@ -1,7 +1,7 @@
 """Look for what should not ship: dangerous calls, unpinned or oddly licensed dependencies, known vulnerabilities.
 
 python scripts/audit.py                        every part
-python scripts/audit.py --quick                without the last one, which asks a service: what `make check` does
+python scripts/audit.py code pins licences     some of them: these, which ask no service, are what `make check` does
 python scripts/audit.py --require-advisories   a service that cannot be asked is a failure, too: for CI and releases
 python scripts/audit.py --osv-url URL          asks another service that speaks OSV's API, as a mirror does
 
@@ -17,7 +17,7 @@ import subprocess
 import sys
 import tempfile
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -28,6 +28,7 @@ ROOT: Final = Path(__file__).parents[1]
 SHIPPED: Final = ("operator", "runtime", "model")
 """Requirement files whose packages are in an image."""
 CODE: Final = ("operator/reranker_operator", "runtime/reranker_runtime")
+PARTS: Final = ("code", "pins", "licences", "advisories")
 OSV: Final = "https://api.osv.dev/v1/query"
 
 
@@ -42,9 +43,13 @@ def main() -> int:
     """Audit; returns the exit status."""
     options = arguments()
     settings = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["tool"]["audit"]
-    found = [*dangerous_calls(), *loose_pins(), *licences(settings)]
-    if not options.quick:
-        found += advisories(settings, options.osv_url, required=options.require_advisories)
+    parts: dict[str, Callable[[], Iterable[str]]] = {
+        "code": dangerous_calls,
+        "pins": loose_pins,
+        "licences": lambda: licences(settings),
+        "advisories": lambda: advisories(settings, options.osv_url, required=options.require_advisories),
+    }
+    found = [line for name in options.parts or parts for line in parts[name]()]
     for line in found:
         print(f"audit: {line}", file=sys.stderr)
     return 1 if found else 0
@@ -53,7 +58,7 @@ def main() -> int:
 def arguments() -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--quick", action="store_true", help="leave out what asks a service")
+    parser.add_argument("parts", nargs="*", choices=[[], *PARTS], help="default: all of them")
     parser.add_argument("--require-advisories", action="store_true", help="fail where the service cannot be asked")
     parser.add_argument("--osv-url", default=OSV, help="default: %(default)s")
     return parser.parse_args()

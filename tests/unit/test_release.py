@@ -1,10 +1,9 @@
 """`make release` in a clone: what it makes, that it makes it again byte by byte, and what it leaves where it fails."""
 
 import json
-import os
-import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -14,28 +13,17 @@ from in_toto_attestation.v1 import statement_pb2
 from in_toto_attestation.v1.statement import Statement
 
 NEXT = "987.6.5"
-NOBODY = {
-    **{f"GIT_{who}_{what}": f"{who}@example.org" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")},
-    "GIT_CONFIG_GLOBAL": "/dev/null",
-}
-ENVIRONMENT = {**os.environ, **NOBODY}
+Git = Callable[..., str]
+Release = Callable[..., subprocess.CompletedProcess[str]]
 
 
-def git(clone: Path, *arguments: str) -> str:
-    return subprocess.run(
-        ["git", *arguments], cwd=clone, env=ENVIRONMENT, capture_output=True, text=True, check=True
-    ).stdout.strip()
+@pytest.fixture(scope="module")
+def release(as_nobody: dict[str, str]) -> Release:
+    def run(folder: Path, *arguments: str, umask: int = 0o022) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "scripts/release.py", *arguments]
+        return subprocess.run(command, cwd=folder, env=as_nobody, capture_output=True, text=True, umask=umask)
 
-
-def release(clone: Path, *arguments: str, umask: int = 0o022) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "scripts/release.py", *arguments],
-        cwd=clone,
-        env=ENVIRONMENT,
-        capture_output=True,
-        text=True,
-        umask=umask,
-    )
+    return run
 
 
 def files(folder: Path) -> dict[str, bytes]:
@@ -43,29 +31,7 @@ def files(folder: Path) -> dict[str, bytes]:
 
 
 @pytest.fixture(scope="module")
-def origin(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A repository with what this tree holds, changes that nobody committed yet included."""
-    place = tmp_path_factory.mktemp("origin") / "repository"
-    listed = git(root, "ls-files", "--cached", "--others", "--exclude-standard", "-z").split("\0")
-    for name in filter(None, listed):
-        if (root / name).is_file():
-            (place / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(root / name, place / name)
-    (place / "changelog.d/+tested.added.md").write_text("What this release tells.\n")
-    git(place, "init", "--quiet", "--initial-branch=main")
-    git(place, "add", "--all")
-    git(place, "commit", "--quiet", "--message", "Everything")
-    return place
-
-
-@pytest.fixture
-def clone(origin: Path, tmp_path: Path) -> Path:
-    git(origin, "clone", "--quiet", str(origin), str(tmp_path / "clone"))
-    return tmp_path / "clone"
-
-
-@pytest.fixture(scope="module")
-def released(origin: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def released(origin: Path, git: Git, release: Release, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A clone after its release."""
     place = tmp_path_factory.mktemp("released") / "clone"
     git(origin, "clone", "--quiet", str(origin), str(place))
@@ -92,7 +58,7 @@ def test_everything_to_publish_is_made(released: Path) -> None:
     assert "What this release tells." in (made / "NOTES.md").read_text()
 
 
-def test_the_commit_holds_version_and_changelog_and_nothing_else(released: Path) -> None:
+def test_the_commit_holds_version_and_changelog_and_nothing_else(released: Path, git: Git) -> None:
     assert git(released, "status", "--porcelain") == ""
     assert git(released, "log", "-1", "--format=%s") == f"Release {NEXT}"
     assert git(released, "log", "-1", "--format=%s", "HEAD~1") == "Everything"
@@ -113,7 +79,9 @@ def test_the_commit_holds_version_and_changelog_and_nothing_else(released: Path)
     assert checked.returncode == 0, checked.stderr
 
 
-def test_the_same_commit_gives_the_same_bytes_elsewhere(released: Path, tmp_path: Path) -> None:
+def test_the_same_commit_gives_the_same_bytes_elsewhere(
+    released: Path, git: Git, release: Release, tmp_path: Path
+) -> None:
     """Another folder, another umask, another time, other times of the files."""
     git(released, "clone", "--quiet", str(released), str(tmp_path / "elsewhere"))
     again = release(tmp_path / "elsewhere", NEXT, umask=0o077)
@@ -121,14 +89,14 @@ def test_the_same_commit_gives_the_same_bytes_elsewhere(released: Path, tmp_path
     assert files(tmp_path / "elsewhere/dist" / NEXT) == files(released / "dist" / NEXT)
 
 
-def test_once_more_changes_nothing(released: Path) -> None:
+def test_once_more_changes_nothing(released: Path, git: Git, release: Release) -> None:
     before = (git(released, "rev-parse", "HEAD"), files(released / "dist" / NEXT))
     again = release(released, NEXT)
     assert again.returncode == 0, again.stderr
     assert (git(released, "rev-parse", "HEAD"), files(released / "dist" / NEXT)) == before
 
 
-def test_the_provenance_is_read_by_in_totos_own_library(released: Path) -> None:
+def test_the_provenance_is_read_by_in_totos_own_library(released: Path, git: Git) -> None:
     made = released / "dist" / NEXT
     document = json.loads((made / "provenance.intoto.json").read_text())
     statement = Statement.copy_from_pb(json_format.ParseDict(document, statement_pb2.Statement()))
@@ -142,15 +110,15 @@ def test_the_provenance_is_read_by_in_totos_own_library(released: Path) -> None:
     assert built.resolved_dependencies[0].digest["gitCommit"] == git(released, "rev-parse", "HEAD")
 
 
-def test_a_dry_run_keeps_nothing(clone: Path) -> None:
+def test_a_dry_run_keeps_nothing(clone: Path, git: Git, release: Release) -> None:
     before = git(clone, "rev-parse", "HEAD")
     done = release(clone, NEXT, "--dry-run")
     assert done.returncode == 0, done.stderr
     assert f"reranker_operator-{NEXT}-py3-none-any.whl" in done.stdout
-    assert untouched(clone, before)
+    assert untouched(clone, git, before)
 
 
-def test_a_failure_leaves_the_tree_as_it_was(clone: Path) -> None:
+def test_a_failure_leaves_the_tree_as_it_was(clone: Path, git: Git, release: Release) -> None:
     hook = clone / ".git/hooks/pre-commit"
     hook.write_text("#!/bin/sh\necho the hook says no >&2\nexit 1\n")
     hook.chmod(0o755)
@@ -159,37 +127,37 @@ def test_a_failure_leaves_the_tree_as_it_was(clone: Path) -> None:
     assert done.returncode == 1
     assert "the hook says no" in done.stderr
     assert "Traceback" not in done.stderr
-    assert untouched(clone, before)
+    assert untouched(clone, git, before)
 
 
-def untouched(clone: Path, before: str) -> bool:
+def untouched(clone: Path, git: Git, before: str) -> bool:
     assert git(clone, "status", "--porcelain") == ""
     assert len(git(clone, "worktree", "list").splitlines()) == 1
     assert not (clone / "dist").exists()
     return git(clone, "rev-parse", "HEAD") == before
 
 
-def dirty(clone: Path) -> None:
+def dirty(clone: Path, git: Git) -> None:
     (clone / "README.md").write_text("changed")
 
 
-def tagged(clone: Path) -> None:
+def tagged(clone: Path, git: Git) -> None:
     git(clone, "tag", f"v{NEXT}")
     git(clone, "commit", "--quiet", "--allow-empty", "--message", "Later")
 
 
-def told_already(clone: Path) -> None:
+def told_already(clone: Path, git: Git) -> None:
     with (clone / "CHANGELOG.md").open("a") as page:
         page.write(f"\n## {NEXT} (2026-01-01)\n\n- Told.\n")
     git(clone, "commit", "--quiet", "--all", "--message", "A section by hand")
 
 
-def nothing_to_tell(clone: Path) -> None:
+def nothing_to_tell(clone: Path, git: Git) -> None:
     git(clone, "rm", "--quiet", "changelog.d/+*")
     git(clone, "commit", "--quiet", "--message", "Nothing to tell")
 
 
-def on_no_branch(clone: Path) -> None:
+def on_no_branch(clone: Path, git: Git) -> None:
     git(clone, "switch", "--quiet", "--detach")
 
 
@@ -206,9 +174,11 @@ def on_no_branch(clone: Path) -> None:
         ("0.0.1", None, "older than"),
     ],
 )
-def test_refused(clone: Path, version: str, prepare: object, words: str) -> None:
-    if callable(prepare):
-        prepare(clone)
+def test_refused(
+    clone: Path, git: Git, release: Release, version: str, prepare: Callable[[Path, Git], None] | None, words: str
+) -> None:
+    if prepare:
+        prepare(clone, git)
     done = release(clone, version)
     assert done.returncode == 1
     assert words in done.stderr
