@@ -352,6 +352,7 @@ def test_an_idle_pool_keeps_no_request() -> None:
         jobs = [weakref.ref(job) for job in play.queue._jobs]
         play.scorer.turns.release(100)
         assert await first == ["a", "b", "c"]
+        del first
         await asyncio.sleep(0)
         await until(lambda: gc.collect() >= 0 and not any(job() for job in jobs))
 
