@@ -14,12 +14,14 @@ import datetime
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 from typing import Final
 
 import version as versions
@@ -43,12 +45,20 @@ def main() -> int:
     parser.add_argument("version", metavar="VERSION", help="such as 0.2.0")
     parser.add_argument("--dry-run", action="store_true", help="make everything, show it, and keep nothing")
     options = parser.parse_args()
+    signal.signal(signal.SIGTERM, _interrupt)  # put away what is half done, as with ctrl-C
     try:
         release(options.version, keep=not options.dry_run)
     except ReleaseError as error:
         print(f"release: {error}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print("release: interrupted; the tree is as it was", file=sys.stderr)
+        return 130
     return 0
+
+
+def _interrupt(_number: int, _frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
 
 
 def release(version: str, *, keep: bool) -> None:

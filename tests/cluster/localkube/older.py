@@ -49,7 +49,7 @@ def go_mod(own: str, release: str, version: str) -> str:
 def _module(version: str, say: Say) -> Path:
     """The older module in the cache, named by what it is made from."""
     module = cache_folder() / "controlplane" / f"{version}-{cached_path().parent.name}"
-    with locked(module.with_suffix(".lock"), say):
+    with locked(module.parent / f"{module.name}.lock", say):
         if not module.exists():
             _write(module, version, say)
     return module
