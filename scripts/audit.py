@@ -21,8 +21,9 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from licences import Rules, judge
 from packaging.requirements import InvalidRequirement, Requirement
+
+from licences import Rules, judge
 
 ROOT: Final = Path(__file__).parents[1]
 SHIPPED: Final = ("operator", "runtime", "model")

@@ -132,8 +132,6 @@ def build_python(tree: Path, made: Path, environment: Mapping[str, str]) -> None
     """Wheel and sdist, by build tools of pinned digests."""
     uv = str(Path(sys.executable).with_name("uv"))
     pins = ["--build-constraints", "requirements/image.txt", "--require-hashes"]
-    if not (tree / "requirements/image.txt").exists():
-        pins = []
     run(
         [uv, "build", "--quiet", "--wheel", "--sdist", "--no-create-gitignore", *pins, "--out-dir", str(made), "."],
         tree,
@@ -144,9 +142,6 @@ def build_python(tree: Path, made: Path, environment: Mapping[str, str]) -> None
 def package_chart(tree: Path, made: Path, version: str, epoch: int) -> None:
     """The chart as Helm packs it, and then packed again: Helm's own package has the time of its making in it."""
     chart = tree / "charts/reranker-operator"
-    if not (chart / "Chart.yaml").exists():
-        print("release: there is no charts/reranker-operator/Chart.yaml, so no chart was packaged", file=sys.stderr)
-        return
     with tempfile.TemporaryDirectory() as scratch:
         run([*helm(), "package", str(chart), "--destination", scratch], tree)
         name = f"reranker-operator-{version}.tgz"

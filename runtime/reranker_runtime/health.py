@@ -10,7 +10,7 @@ from typing import Final
 from reranker_runtime.settings import Settings
 
 SECONDS: Final = 3.0
-ANYWHERE: Final = {"0.0.0.0": "127.0.0.1", "": "127.0.0.1", "::": "::1", "[::]": "::1"}
+ANYWHERE: Final = {"0.0.0.0": "127.0.0.1", "": "127.0.0.1", "::": "::1", "[::]": "::1"}  # asked, not listened on  # nosec B104
 """Where a server that listens on every address is asked."""
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 FOLLOWED = {
+    "README.md": "tests/cluster/test_readme.py",
     "docs/guides/*.md": "tests/cluster/test_guides.py",
     "docs/migrate-from-nim-operator.md": "tests/cluster/test_migration.py",
     "docs/migrate-from-tei.md": "tests/runtime/test_migration.py",
@@ -26,6 +27,11 @@ NOT_RUN = {
     ("CONTRIBUTING.md", "make docs"): "tests/unit/test_site.py and tests/runtime/browser/test_site.py run its script",
     ("README.md", "make test"): "it runs the tests",
     ("README.md", "curl -s localhost:8000/v1/ranking"): "the same request as in docs/quickstart.md",
+    ("docs/supply-chain.md", "cosign "): "there is neither cosign nor a registry here, and the page says so",
+    ("docs/supply-chain.md", "diff dist/"): "tests/cluster/test_release.py compares them",
+    ("docs/supply-chain.md", "git clone"): "tests/cluster/test_release.py releases in clones",
+    ("docs/supply-chain.md", "make release"): "tests/cluster/test_release.py runs its script",
+    ("docs/supply-chain.md", "sha256sum --check"): "tests/cluster/test_release.py runs it",
     ("docs/models.md", "reranker-runtime verify --quick"): "tests/runtime/test_cli.py runs it on good and bad models",
     ("docs/reference/events.md", "kubectl get events"): "it lists, and what is listed is tested in tests/cluster",
     ("docs/runtime.md", "NIM_MODEL_PATH="): "tests/runtime starts every server of its own so",

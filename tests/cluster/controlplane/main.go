@@ -7,13 +7,10 @@
 package main
 
 import (
-	"errors"
 	"fmt"
 	"os"
 
 	"go.etcd.io/etcd/server/v3/etcdmain"
-	helm "helm.sh/helm/v4/pkg/cmd"
-	helmkube "helm.sh/helm/v4/pkg/kube"
 	"k8s.io/component-base/cli"
 	kubectl "k8s.io/kubectl/pkg/cmd"
 	apiserver "k8s.io/kubernetes/cmd/kube-apiserver/app"
@@ -48,21 +45,4 @@ func main() {
 		fmt.Fprintf(os.Stderr, "controlplane: %q is not in this binary, which holds: %s\n", program, programs)
 		os.Exit(2)
 	}
-}
-
-// runHelm does what helm's own main does, and returns its exit code.
-func runHelm() int {
-	helmkube.ManagedFieldsManager = "helm" // else the name of this binary
-	command, err := helm.NewRootCmd(os.Stdout, os.Args[1:], helm.SetupLogging)
-	if err == nil {
-		err = command.Execute() // which prints the error
-	}
-	var failed helm.CommandError
-	if errors.As(err, &failed) {
-		return failed.ExitCode
-	}
-	if err != nil {
-		return 1
-	}
-	return 0
 }

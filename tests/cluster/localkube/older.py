@@ -2,6 +2,7 @@
 
 Its Go module is written into the cache: this one's sources, and a go.mod with the versions that the older release names
 itself. It has no committed go.sum; Go checks what it downloads against its checksum database, and writes one beside.
+Helm is a client and stays what it is: the newer binary's is run.
 """
 
 import json
@@ -18,14 +19,31 @@ OLDER = "v1.34.4"
 """The oldest Kubernetes that the operator is meant for, at the newest patch that can be had."""
 
 _RELEASE = re.compile(r"v1\.\d+\.\d+")
-_NEWER_ONLY = ("helm.go",)  # sources whose packages need this Kubernetes, and which are no part of a control plane
+_HELM = "helm.go"
+_HELM_ELSEWHERE = """package main
+
+import (
+	"fmt"
+	"os"
+	"syscall"
+)
+
+// runHelm hands over to the newer binary: this release's packages are too old for Helm.
+func runHelm() int {
+	program := %s
+	err := syscall.Exec(program, append([]string{program, "helm"}, os.Args[1:]...), os.Environ())
+	fmt.Fprintln(os.Stderr, "controlplane: "+program+": "+err.Error())
+	return 1
+}
+"""
 
 
 def older_control_plane(version: str = OLDER, say: Say = silent) -> Path:
     """Path of the binary of a version such as `v1.34.4`. Raises ControlPlaneUnavailableError."""
     if not _RELEASE.fullmatch(version):
         raise ControlPlaneUnavailableError(f"{version!r} is no Kubernetes version; one reads {OLDER}")
-    return built(_module(version, say), say)
+    newer = built(MODULE, say)
+    return built(_module(version, newer, say), say)
 
 
 def go_mod(own: str, release: str, version: str) -> str:
@@ -46,16 +64,16 @@ def go_mod(own: str, release: str, version: str) -> str:
     return f"module reranking.dev/controlplane\n\ngo {go[1]}\n\nrequire (\n{requires})\n\nreplace (\n{replaces})\n"
 
 
-def _module(version: str, say: Say) -> Path:
+def _module(version: str, newer: Path, say: Say) -> Path:
     """The older module in the cache, named by what it is made from."""
     module = cache_folder() / "controlplane" / f"{version}-{cached_path().parent.name}"
     with locked(module.parent / f"{module.name}.lock", say):
         if not module.exists():
-            _write(module, version, say)
+            _write(module, version, newer, say)
     return module
 
 
-def _write(module: Path, version: str, say: Say) -> None:
+def _write(module: Path, version: str, newer: Path, say: Say) -> None:
     go, environment = toolchain(MODULE, say)
     environment["GOFLAGS"] = "-mod=mod -buildvcs=false"
     say(f"asking which dependencies Kubernetes {version} has")
@@ -66,8 +84,8 @@ def _write(module: Path, version: str, say: Say) -> None:
         release = Path(json.loads(told)["GoMod"]).read_text()
         (fresh / "go.mod").write_text(go_mod((MODULE / "go.mod").read_text(), release, version))
         for source in MODULE.glob("*.go"):
-            if source.name not in _NEWER_ONLY:
-                shutil.copy(source, fresh)
+            shutil.copy(source, fresh)
+        (fresh / _HELM).write_text(_HELM_ELSEWHERE % json.dumps(str(newer)))
         _run([go, "mod", "tidy"], fresh, environment)
         fresh.rename(module)
 

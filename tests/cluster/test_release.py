@@ -1,4 +1,7 @@
-"""`make release` in a clone: what it makes, that it makes it again byte by byte, and what it leaves where it fails."""
+"""`make release` in a clone: what it makes, that it makes it again byte by byte, and what it leaves where it fails.
+
+It needs no cluster, but the helm that comes with the control plane.
+"""
 
 import json
 import subprocess
@@ -12,6 +15,8 @@ from in_toto_attestation.predicates.provenance.v1.provenance_pb2 import Provenan
 from in_toto_attestation.v1 import statement_pb2
 from in_toto_attestation.v1.statement import Statement
 
+from localkube.build import control_plane
+
 NEXT = "987.6.5"
 Git = Callable[..., str]
 Release = Callable[..., subprocess.CompletedProcess[str]]
@@ -19,6 +24,8 @@ Release = Callable[..., subprocess.CompletedProcess[str]]
 
 @pytest.fixture(scope="module")
 def release(as_nobody: dict[str, str]) -> Release:
+    control_plane()  # built before a test's clock runs
+
     def run(folder: Path, *arguments: str, umask: int = 0o022) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "scripts/release.py", *arguments]
         return subprocess.run(command, cwd=folder, env=as_nobody, capture_output=True, text=True, umask=umask)
@@ -49,7 +56,8 @@ def test_everything_to_publish_is_made(released: Path) -> None:
         "NOTES.md",
         "provenance.intoto.json",
         "SHA256SUMS",
-    } == set(files(made)) - {f"reranker-operator-{NEXT}.tgz"}
+        f"reranker-operator-{NEXT}.tgz",
+    } == set(files(made))
     checked = subprocess.run(["sha256sum", "--check", "--strict", "SHA256SUMS"], cwd=made, capture_output=True)
     assert checked.returncode == 0, checked.stdout
     assert set((made / "images.txt").read_text().split()) == {
@@ -63,7 +71,8 @@ def test_the_commit_holds_version_and_changelog_and_nothing_else(released: Path,
     assert git(released, "log", "-1", "--format=%s") == f"Release {NEXT}"
     assert git(released, "log", "-1", "--format=%s", "HEAD~1") == "Everything"
     changed = git(released, "diff", "--name-only", "HEAD~1").split()
-    assert {"pyproject.toml", "CHANGELOG.md", "deploy/operator/deployment.yaml"} <= set(changed)
+    everywhere = {"deploy/operator/deployment.yaml", "charts/reranker-operator/Chart.yaml"}
+    assert {"pyproject.toml", "CHANGELOG.md", *everywhere} <= set(changed)
     assert {name.split("/")[0] for name in changed} <= {
         "pyproject.toml",
         "CHANGELOG.md",
@@ -77,6 +86,14 @@ def test_the_commit_holds_version_and_changelog_and_nothing_else(released: Path,
     assert [path.name for path in (released / "changelog.d").iterdir()] == ["README.md"]
     checked = subprocess.run([sys.executable, "scripts/version.py", "--check"], cwd=released, capture_output=True)
     assert checked.returncode == 0, checked.stderr
+
+
+def test_helm_reads_the_chart_as_that_version(released: Path) -> None:
+    chart = released / "dist" / NEXT / f"reranker-operator-{NEXT}.tgz"
+    command = [control_plane(), "helm", "template", "tried", chart]
+    rendered = subprocess.run(command, capture_output=True, text=True)
+    assert rendered.returncode == 0, rendered.stderr
+    assert f"reranker-operator/reranker-operator:{NEXT}" in rendered.stdout
 
 
 def test_the_same_commit_gives_the_same_bytes_elsewhere(
