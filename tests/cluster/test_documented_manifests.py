@@ -17,6 +17,7 @@ FOLLOWED = ("docs/guides/", "docs/tutorials/")
 """Folders whose pages test_guides.py, test_scaling.py and test_tutorials.py apply."""
 OTHERS = {
     ("docs/migrate-from-tei.md", "apiVersion"): "test_migration.py applies both of its manifests",
+    ("docs/supply-chain.md", "apiVersion"): "policies of Kyverno and sigstore, whose kinds the test's server has not",
     ("docs/operations.md", "relabel_configs"): "a part of Prometheus' own configuration",
 }
 """Blocks of something else, by their page and first word, and why they are not applied."""

@@ -41,8 +41,13 @@ NOT_RUN = {
     ("docs/reference/events.md", "kubectl get events"): "it lists, and what is listed is tested in tests/cluster",
     ("docs/runtime.md", "NIM_MODEL_PATH="): "tests/runtime starts every server of its own so",
     ("docs/runtime.md", "reranker-runtime fetch"): "tests/runtime/fetch runs it against a hub on loopback",
+    ("docs/runtime.md", "reranker-runtime health"): "tests/runtime/test_health_check.py runs it",
     ("docs/runtime.md", "reranker-runtime rank"): "tests/runtime/test_cli.py runs it",
     ("docs/runtime.md", "reranker-runtime verify"): "tests/runtime/test_cli.py runs it",
+    (
+        "docs/supply-chain.md",
+        "",
+    ): "they need a published release, cosign and a registry; the page says that none was run",
 }
 """Commands by their page and beginning, and where else they are run, or why not."""
 
