@@ -1,6 +1,8 @@
 """Fixtures of the cluster tests: one cluster for the whole run, a namespace for each test, the operator."""
 
+import json
 import os
+import re
 import subprocess
 import uuid
 from collections.abc import Callable, Iterator
@@ -71,6 +73,16 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
 def tell(request: pytest.FixtureRequest) -> Callable[[str], None]:
     """Have a figure that a test came by stand among the run's last lines."""
     return request.config.stash.setdefault(FIGURES, []).append
+
+
+@pytest.fixture(autouse=True)
+def _since(request: pytest.FixtureRequest) -> None:
+    """Skip what the control plane of an older Kubernetes lacks."""
+    if marker := request.node.get_closest_marker("since"):
+        minor, what = marker.args
+        server = json.loads(request.getfixturevalue("cluster").kubectl("version", "--output=json"))["serverVersion"]
+        if int(re.sub(r"\D", "", server["minor"])) < minor:
+            pytest.skip(f"{server['gitVersion']} lacks {what}")
 
 
 @pytest.fixture

@@ -15,6 +15,7 @@ from localkube.cluster import MODEL_PATH, Cluster, small_model
 from localkube.images import Image
 from rerankers import Rerankers
 
+IMAGE_VOLUMES = pytest.mark.since(35, "image volumes, which 1.34 has behind a feature gate")
 MODEL_IMAGE = "registry.example/models/minilm:1"
 NIM_REPOSITORY, NIM_TAG = "registry.example/nim/minilm", "1.8.0"
 NIM: dict[str, Any] = {
@@ -60,6 +61,7 @@ def wait_claim_gone(rerankers: Rerankers, name: str) -> None:
     rerankers.cluster.wait_gone(*place, namespace=rerankers.namespace)
 
 
+@IMAGE_VOLUMES
 @pytest.mark.usefixtures("model_image")
 def test_a_model_in_an_image_of_its_own_is_ranked_with(rerankers: Rerankers) -> None:
     rerankers.apply("docs", **source(image={"reference": MODEL_IMAGE, "path": "models/minilm"}))
@@ -70,6 +72,7 @@ def test_a_model_in_an_image_of_its_own_is_ranked_with(rerankers: Rerankers) -> 
     assert ranked["rankings"][0]["index"] == 1
 
 
+@IMAGE_VOLUMES
 def test_a_model_image_that_cannot_be_pulled_is_known_before_a_pod_ranks(rerankers: Rerankers) -> None:
     rerankers.apply("docs")
     rerankers.wait_ready("docs")
