@@ -12,6 +12,7 @@ import argparse
 import hashlib
 import json
 import secrets
+import signal
 import ssl
 import sys
 import threading
@@ -339,6 +340,7 @@ def main() -> None:
     parser.add_argument("--cut-after", type=int, metavar="BYTES", help="cut the first large file there")
     parser.add_argument("--log", type=Path, help="append every request as a line of JSON")
     given = parser.parse_args()
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell has those in the background ignore it
     log = given.log.open("a") if given.log else None
     tls = (given.cert, given.key) if given.cert else None
     with (
