@@ -23,6 +23,8 @@ _MERGE = "application/merge-patch+json"
 _STRATEGIC = "application/strategic-merge-patch+json"
 _APPLY = "application/apply-patch+yaml"
 _GONE = 410
+_TOO_MANY = 429
+_TRIES = 20
 
 
 class ApiError(Exception):
@@ -78,12 +80,17 @@ class Api:
         # Written as they are: YAML, which an apply is read as, knows no escapes for characters beyond U+FFFF.
         data = None if body is None else json.dumps(body, ensure_ascii=False)
         headers = {"Content-Type": content_type} if data else {}
-        call = self._session.request(method, self.server + path, data=data, headers=headers, params=params)
-        try:
-            async with call as answer:
-                text = await answer.text()
-        except (aiohttp.ClientError, OSError) as error:  # a TimeoutError is an OSError
-            raise ApiError(0, "Unreachable", f"{method} {path}: {error or type(error).__name__}") from None
+        for tries_left in reversed(range(_TRIES)):
+            call = self._session.request(method, self.server + path, data=data, headers=headers, params=params)
+            try:
+                async with call as answer:
+                    text = await answer.text()
+            except (aiohttp.ClientError, OSError) as error:  # a TimeoutError is an OSError
+                raise ApiError(0, "Unreachable", f"{method} {path}: {error or type(error).__name__}") from None
+            if answer.status != _TOO_MANY or not tries_left:
+                break
+            # As every client does: it is busy, or makes room for a CRD that has changed.
+            await asyncio.sleep(float(answer.headers.get("Retry-After", 1)))
         if answer.status >= 400:
             raise _error(answer.status, text)
         return json.loads(text) if answer.content_type == "application/json" else text

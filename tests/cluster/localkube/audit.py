@@ -7,7 +7,7 @@ from pathlib import Path
 
 AUDIT_LOG = "audit.log"
 _CREATED = 201
-_FORBIDDEN = 403
+_DECISION = "authorization.k8s.io/decision"
 
 
 @dataclass(frozen=True)
@@ -30,11 +30,9 @@ class Call:
     namespace: str
     name: str
     code: int
-
-    @property
-    def refused(self) -> bool:
-        """Whether the caller had no right to it."""
-        return self.code == _FORBIDDEN
+    refused: bool
+    """Whether the caller had no right to it. An admission rule answers 403 as well, as to whoever makes something in a
+    namespace that is being removed."""
 
 
 def write_policy(path: Path) -> Path:
@@ -74,11 +72,12 @@ def _calls(event: dict[str, object], user: str) -> Iterator[Call]:
     if not (isinstance(who, dict) and isinstance(what, dict) and who["username"] == user):
         return
     code = answer.get("code", 0) if isinstance(answer, dict) else 0
+    notes = event.get("annotations")
+    refused = isinstance(notes, dict) and notes.get(_DECISION) == "forbid"
     resource = "/".join(part for part in (what.get("resource"), what.get("subresource")) if part)
     verbs = [str(event["verb"])]
     if verbs == ["patch"] and code == _CREATED:
         verbs.append("create")
     for verb in verbs:
-        yield Call(
-            Right(what.get("apiGroup", ""), resource, verb), what.get("namespace", ""), what.get("name", ""), code
-        )
+        right = Right(what.get("apiGroup", ""), resource, verb)
+        yield Call(right, what.get("namespace", ""), what.get("name", ""), code, refused)
