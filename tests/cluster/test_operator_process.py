@@ -79,7 +79,7 @@ def test_a_restart_with_nothing_to_do_changes_nothing(
             "resource": cluster.get("reranking.dev/v1alpha1", "RerankerService", "docs", rerankers.namespace),
             "pod": rerankers.pods("docs")[0],
         }
-        # The Deployment's own controller may still be writing its status: what counts is what the operator wrote, and when.
+        # The Deployment's own controller may still be writing its status: what the operator wrote counts, and when.
         entries = rerankers.deployment("docs")["metadata"]["managedFields"]
         ours = [each for each in entries if each["manager"].startswith("reranker-operator")]
         assert ours
