@@ -7,6 +7,7 @@ another process (`cluster-down`) can end exactly these processes and never a str
 import contextlib
 import json
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -183,12 +184,20 @@ def wait_ended(identities: Iterable[Identity], seconds: float) -> list[Identity]
     return left
 
 
+_NEVER_GIVEN = range(20_000, 32_000)
+"""Below what Linux gives to outgoing connections (ip_local_port_range)."""
+
+
 def free_port(address: str = "127.0.0.1") -> int:
-    """A port that nobody listens on at this moment."""
-    with socket.socket() as probe:
-        probe.bind((address, 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """A port that nobody listens on at this moment, and that no outgoing connection is given.
+
+    A process that is stopped and started again must find its port as free as before.
+    """
+    while True:
+        port = random.choice(_NEVER_GIVEN)
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind((address, port))
+            return port
 
 
 def wait_until(
