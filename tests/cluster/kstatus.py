@@ -6,8 +6,7 @@ import subprocess
 import tempfile
 from pathlib import Path
 
-from localkube.build import _toolchain, cache_folder
-from localkube.progress import silent
+from localkube.build import cache_folder, toolchain
 from rerankers import Json
 
 MODULE = Path(__file__).parent / "kstatus"
@@ -27,7 +26,7 @@ def _program() -> Path:
     target = cache_folder() / "kstatus" / digest.hexdigest()[:16] / "kstatus"
     if target.exists():
         return target
-    go, environment = _toolchain(silent)
+    go, environment = toolchain(MODULE)
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target.parent) as scratch:
         fresh = Path(scratch) / "kstatus"

@@ -155,6 +155,7 @@ def test_installed_upgraded_rolled_back_and_removed_while_a_service_ranks(
     assert cluster.objects("apps/v1", "Deployment", "search") == []
 
 
+@pytest.mark.long
 def test_for_a_few_namespaces_nothing_is_wider(release: Release) -> None:
     cluster = release.cluster
     for name in ("watched", "other"):

@@ -188,6 +188,7 @@ def test_what_a_user_may_not_read_is_said_in_its_place(crashing: Rerankers, tmp_
     assert "you may not list rerankerservices" in other.stderr
 
 
+@pytest.mark.long
 def test_an_operator_that_is_gone_makes_the_status_doubtful(rerankers: Rerankers, operator: OperatorProcess) -> None:
     rerankers.apply("docs", replicas=0)
     rerankers.wait_condition("docs", "Ready", "False", "Paused")
@@ -207,6 +208,7 @@ def test_an_operator_that_is_gone_makes_the_status_doubtful(rerankers: Rerankers
     assert "Lease: does not exist" in wrong["OPERATOR"]
 
 
+@pytest.mark.long
 def test_metrics_come_through_the_api_server(rerankers: Rerankers, tmp_path: Path) -> None:
     """The API server refuses to connect to loopback addresses, which pods of this kit have; here something does."""
     rerankers.apply("docs")

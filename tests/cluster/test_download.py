@@ -74,6 +74,7 @@ def test_from_a_repository_to_ranked_passages_and_on_to_another_commit(rerankers
     assert path == f"/model/acme--minilm/{SECOND}"
 
 
+@pytest.mark.long
 def test_a_token_that_the_hub_refuses_is_said(rerankers: Rerankers, hub: LocalHub) -> None:
     put_token(rerankers, "hf_wrong")
     rerankers.apply("docs", **source(hub))

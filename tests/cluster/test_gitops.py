@@ -105,6 +105,7 @@ def test_a_service_that_nobody_has_looked_at_is_not_taken_for_one_in_order(
     assert seen(rerankers) == ("Suspended", "InProgress")
 
 
+@pytest.mark.long
 def test_from_nothing_to_ready_and_through_a_change(operator: OperatorProcess, rerankers: Rerankers) -> None:
     """Every version of the resource that there was on the way, as a watch shows it."""
     versions: list[Json] = []
@@ -166,6 +167,7 @@ def test_what_is_waited_for_is_progressing(rerankers: Rerankers) -> None:
     assert seen(rerankers) == ("Progressing", "InProgress")
 
 
+@pytest.mark.long
 def test_users_apply_server_side_beside_the_operator(
     cluster: Cluster, operator: OperatorProcess, rerankers: Rerankers
 ) -> None:

@@ -22,6 +22,8 @@ from localkube.images import Image
 from pages import Checkout, Page
 from rerankers import Json, Rerankers, spec_of
 
+pytestmark = pytest.mark.long
+
 GUIDES = Path(__file__).parents[2] / "docs/guides"
 ELSEWHERE = {"README", "scale", "install"}
 """A list without commands, and pages that test_scaling.py and test_readme.py follow."""

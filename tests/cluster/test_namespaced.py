@@ -154,6 +154,7 @@ def test_its_rights_end_with_its_namespaces(installed: Installed, cluster: Clust
         assert answer.strip() == expected, f"{verb} {thing} in {namespace or 'the cluster'}"
 
 
+@pytest.mark.long
 def test_a_namespace_without_its_role_holds_up_no_other(installed: Installed, cluster: Cluster) -> None:
     first, second = installed.watched
     of_roles = "rbac.authorization.k8s.io/v1"

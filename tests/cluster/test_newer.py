@@ -96,6 +96,7 @@ UNKNOWN: list[tuple[Json, str]] = [
 ]
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("tomorrow")
 def test_what_a_newer_version_wrote_is_told_and_its_objects_are_left_alone(
     cluster: Cluster, operator: OperatorProcess, rerankers: Rerankers

@@ -37,6 +37,7 @@ def second(cluster: Cluster, operator: OperatorProcess, tmp_path: Path) -> Itera
     other.stop()
 
 
+@pytest.mark.long
 def test_of_two_operators_one_leads_and_the_other_takes_over(
     cluster: Cluster, operator: OperatorProcess, second: OperatorProcess, rerankers: Rerankers
 ) -> None:

@@ -16,6 +16,8 @@ from localkube.cluster import Cluster
 from localkube.processes import PACKAGE_ROOT
 from pages import Checkout, Page
 
+pytestmark = pytest.mark.long
+
 ADDRESS = "$(kubectl -n reranker-quickstart get service quickstart -o jsonpath={.spec.clusterIP})"
 INSTEAD = {
     "kubectl -n reranker-quickstart port-forward service/quickstart 8000 &": "true",

@@ -3,6 +3,8 @@
 import contextlib
 from collections.abc import Iterator
 
+import pytest
+
 from localkube.cluster import RUNTIME_IMAGE, Cluster
 from localkube.images import Image
 from localkube.operator_process import OperatorProcess
@@ -59,6 +61,7 @@ def test_surge_waits_with_the_old_pod_serving_and_replace_does_not(rerankers: Re
     assert strategy(rerankers.deployment("docs")) == {"maxSurge": 0, "maxUnavailable": 1}
 
 
+@pytest.mark.long
 def test_a_failed_rollout_is_taken_back_and_stays_so_until_the_spec_changes(
     rerankers: Rerankers, operator: OperatorProcess
 ) -> None:

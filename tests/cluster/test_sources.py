@@ -103,6 +103,7 @@ def test_nvidias_image_takes_the_runtimes_place(rerankers: Rerankers) -> None:
     assert ranked["rankings"][0]["index"] == 1
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("nim_image")
 def test_from_the_bundled_runtime_to_nvidias_image_and_back(rerankers: Rerankers) -> None:
     rerankers.apply("docs")

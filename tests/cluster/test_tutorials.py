@@ -14,6 +14,8 @@ from localkube.cluster import Cluster, small_model
 from pages import Checkout, Page
 from rerankers import Rerankers
 
+pytestmark = pytest.mark.long
+
 DOCS = Path(__file__).parents[2] / "docs"
 REPOSITORY, REVISION = "cross-encoder/ms-marco-MiniLM-L6-v2", "c5ee24cb16019beea0893ab7796b1df96625c6b8"
 ADDRESS = "$(kubectl get service docs -o jsonpath={.spec.clusterIP})"
