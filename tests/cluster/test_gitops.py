@@ -177,13 +177,17 @@ def test_users_apply_server_side_beside_the_operator(
         command = ["apply", "--server-side", f"--field-manager={manager}", "-f", "-"]
         return cluster.kubectl(*command, stdin=yaml.safe_dump_all(documents))
 
-    def versions() -> dict[str, str]:
-        found = {
-            "resource": cluster.get(API, KIND, "docs", rerankers.namespace),
-            "service": rerankers.service("docs"),
-            "deployment": rerankers.deployment("docs"),
+    def versions() -> dict[str, Any]:
+        resource = cluster.get(API, KIND, "docs", rerankers.namespace)
+        assert resource is not None
+        # The status is its own controller's, which writes it when it likes, and with it a resourceVersion.
+        deployment = rerankers.deployment("docs")["metadata"]
+        users = [each for each in deployment["managedFields"] if each.get("subresource") != "status"]
+        return {
+            "resource": resource["metadata"]["resourceVersion"],
+            "service": rerankers.service("docs")["metadata"]["resourceVersion"],
+            "deployment": (deployment["generation"], deployment["annotations"], users),
         }
-        return {name: item["metadata"]["resourceVersion"] for name, item in found.items() if item}
 
     whole = rerankers.manifest("docs")
     identity = {"apiVersion": API, "kind": KIND, "metadata": {**whole["metadata"]}}

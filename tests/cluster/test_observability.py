@@ -72,6 +72,7 @@ def prometheus(operator: OperatorProcess, watched: Rerankers, tmp_path: Path) ->
         yield running
 
 
+@pytest.mark.long
 def test_every_panel_shows_something_and_every_alert_is_evaluated(prometheus: Prometheus, watched: Rerankers) -> None:
     (pod,) = watched.pods("docs")
     address, times = pod["status"]["podIP"], count()

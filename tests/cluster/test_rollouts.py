@@ -48,6 +48,7 @@ def test_auto_lets_an_old_pod_make_room_and_surges_again_afterwards(rerankers: R
     rerankers.wait_deployment("docs", lambda found: strategy(found) == {"maxSurge": 1, "maxUnavailable": 0})
 
 
+@pytest.mark.long
 def test_surge_waits_with_the_old_pod_serving_and_replace_does_not(rerankers: Rerankers) -> None:
     rerankers.apply("docs", **ALL_OF_A_NODE, rollout={"strategy": "Surge"})
     rerankers.wait_ready("docs")

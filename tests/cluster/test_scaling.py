@@ -136,6 +136,7 @@ def test_it_scales_by_seconds_in_the_queue(rerankers: Rerankers, operator: Opera
     )
 
 
+@pytest.mark.long
 def test_a_pod_whose_queue_cannot_be_read_is_told_of_and_decides_nothing(
     rerankers: Rerankers, stand_in: StandIn
 ) -> None:

@@ -134,6 +134,7 @@ def test_a_cache_outlives_its_service_and_is_found_again(rerankers: Rerankers) -
     assert again["metadata"]["uid"] == first["metadata"]["uid"]
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("nim_image")
 def test_a_cache_that_is_to_go_goes_when_no_pod_uses_it(rerankers: Rerankers) -> None:
     rerankers.apply("docs", **NIM, nim={"cache": {"size": "1Gi", "reclaim": "Delete"}})

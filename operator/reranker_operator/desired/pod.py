@@ -45,9 +45,10 @@ def ranking_pod(service: RerankerService, image: str) -> dict[str, Any]:
         ],
         "resources": resources(service),
         # The port opens before the model is loaded, so a slow load is never mistaken for a hang.
-        "startupProbe": probe(contract.LIVE_PATH, "internal", period=2, failures=150),
+        "startupProbe": probe(contract.LIVE_PATH, "internal", period=1, failures=300),
         "livenessProbe": probe(contract.LIVE_PATH, "internal", period=10, failures=6),
-        "readinessProbe": probe(contract.READY_PATH, "internal", period=2, failures=2),
+        # Every second: what a rollout waits for is known at once, and an answer costs the server next to nothing.
+        "readinessProbe": probe(contract.READY_PATH, "internal", period=1, failures=3),
     }
     quick = {
         "name": contract.CHECK_CONTAINER,

@@ -149,6 +149,7 @@ class ControlPlane:
             "--leader-elect=false",
             *_UNTHROTTLED,
             "--controllers=*,-endpointslice-controller,-endpoints-controller",
+            "--horizontal-pod-autoscaler-sync-period=2s",
         )
         self._run(
             "kube-scheduler",
