@@ -47,14 +47,12 @@ def test_they_are_made_repaired_and_removed(rerankers: Rerankers) -> None:
     assert status["readyReplicas"] == 1
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("field", "value", "group", "kind", "plural"),
     [
         ("gateway", {"parentRefs": [{"name": "public"}]}, "gateway.networking.k8s.io", "HTTPRoute", "httproutes"),
-        pytest.param(
-            *("monitoring", {"serviceMonitor": {}}, "monitoring.coreos.com", "ServiceMonitor", "servicemonitors"),
-            marks=pytest.mark.long,
-        ),
+        ("monitoring", {"serviceMonitor": {}}, "monitoring.coreos.com", "ServiceMonitor", "servicemonitors"),
     ],
 )
 def test_a_kind_without_its_crd_is_said_and_comes_when_the_crd_does(

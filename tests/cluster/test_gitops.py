@@ -142,6 +142,7 @@ def test_from_nothing_to_ready_and_through_a_change(operator: OperatorProcess, r
     assert ("Progressing", "InProgress") in told[first:-1]
 
 
+@pytest.mark.long
 def test_what_does_not_go_on_by_itself_is_degraded_and_failed(rerankers: Rerankers, tmp_path: Path) -> None:
     rerankers.apply("docs", model={**spec_of()["model"], "digest": f"sha256:{'0' * 64}"})
     rerankers.wait_condition("docs", "Stalled", "True", "DigestMismatch")
