@@ -107,7 +107,9 @@ class Metrics:
             registry=registry,
         )
         self.held_bytes = Gauge(
-            "reranker_request_bytes", "Bytes of the bodies being received or ranked", registry=registry
+            "reranker_request_bytes",
+            "Bytes of the bodies being received or ranked, and of answers not yet read",
+            registry=registry,
         )
         self.chunks = Counter("reranker_chunks_total", "Chunks that long documents were read in", registry=registry)
         self.device_memory = Gauge(

@@ -150,13 +150,19 @@ class Service:
 
     @contextmanager
     def running(self) -> Iterator[None]:
-        """Around the rankings of one request, whose end a stop waits for; raises `Unavailable` unless ready."""
+        """Around the rankings of one request, whose end a stop waits for and whose refusal is counted.
+
+        Raises `Unavailable` unless ready.
+        """
         self.check_ready()
         self._running += 1
         self._idle.clear()
         self.metrics.running.set(self._running)
         try:
             yield
+        except Unavailable as error:
+            self.metrics.refused.labels(error.cause).inc()
+            raise
         finally:
             self._running -= 1
             self.metrics.running.set(self._running)

@@ -185,7 +185,9 @@ class Settings(BaseModel):
         default=False, description="Rank a request of too many passages in parts instead of refusing it."
     )
     max_waiting_bytes: Annotated[int, Env(("RERANKER_MAX_WAITING_BYTES",))] = Field(
-        1_073_741_824, ge=1024, description="Bytes of all bodies being received or ranked; one more is answered 503."
+        1_073_741_824,
+        ge=1024,
+        description="Bytes of all bodies being received or ranked, and of answers not yet read; one more is 503.",
     )
     max_image_bytes: Annotated[int, Env(("RERANKER_MAX_IMAGE_BYTES",))] = Field(
         MOST_BYTES, ge=1024, le=MOST_BYTES, description="Bytes of one image's file."

@@ -18,6 +18,9 @@ MIB = 1 << 20
 MOST = 24
 HEADER_SECONDS = 0.6
 IDLE_SECONDS = 1.5
+CHUNKED = b"POST /v1/ranking HTTP/1.1\r\nTransfer-Encoding: chunked\r\nTrailer: X-Request-Id\r\n\r\n"
+LARGE_ANSWER = post(b'{"query": {"text": "w1"}, "passages": [%s]}' % b",".join([b'{"text": "w2"}'] * 100_000))
+"""Scored once, and answered with more than any socket's buffer holds."""
 
 
 @pytest.fixture(scope="module")
@@ -103,6 +106,8 @@ def test_a_body_that_trickles_is_408(peer: Any) -> None:
             "larger than 65536 bytes",
         ),
         (b"GET / HTTP/1.1\r\n" + b"a:\r\n" * 101 + b"\r\n", "more than 100 headers"),
+        (CHUNKED + b"2\r\n{}\r\n0\r\nX: " + b"a" * 700_000, "larger than 65536 bytes"),
+        (CHUNKED + b"2;" + b"a" * 700_000, "larger than 65536 bytes"),
     ],
 )
 @pytest.mark.parametrize("size", [1 << 20, 999])
@@ -198,8 +203,7 @@ def test_an_upgrade_is_declined_by_answering(peer: Any) -> None:
 
 
 def test_trailers_change_nothing(peer: Any) -> None:
-    chunked = b"POST /v1/ranking HTTP/1.1\r\nTransfer-Encoding: chunked\r\nTrailer: X-Request-Id\r\n\r\n"
-    asked = peer().send(chunked + b"%x\r\n%s\r\n0\r\nX-Request-Id: from-behind\r\n\r\n" % (len(GOOD), GOOD))
+    asked = peer().send(CHUNKED + b"%x\r\n%s\r\n0\r\nX-Request-Id: from-behind\r\n\r\n" % (len(GOOD), GOOD))
     status, headers, body = asked.answers(1)[0]
     assert (status, len(body["rankings"])) == (200, 2)
     assert headers["x-request-id"] != "from-behind"
@@ -240,13 +244,33 @@ def test_an_idle_connection_ends_after_its_time_and_not_before(peer: Any) -> Non
 
 def test_peers_that_never_read_are_let_go(server: Any) -> None:
     before = dropped(server, "unread")
-    passages = b",".join([b'{"text": "w2"}'] * 100_000)  # scored once, and an answer that no socket's buffer holds
-    asked = post(b'{"query": {"text": "w1"}, "passages": [%s]}' % passages)
     with contextlib.ExitStack() as stack:
         for count in (1, 3):
-            stack.enter_context(Peer(server.port, 4096)).send(asked * count)
+            stack.enter_context(Peer(server.port, 4096)).send(LARGE_ANSWER * count)
         server.wait(lambda: dropped(server, "unread") == before + 2, "rid of them")
         server.wait(lambda: connections(server) == 0, "rid of them")
+    assert sample(server, "reranker_request_bytes") == 0
+
+
+def test_a_peer_that_reads_slowly_gets_its_whole_answer_which_counts_as_held(server: Any) -> None:
+    before = dropped(server, "unread")
+    documents = ",".join(['"w2"'] * 100_000)
+    body = f'{{"query": "w1", "documents": [{documents}], "return_documents": true}}'
+    with Peer(server.port, 128 * 1024) as slow:
+        slow.send(post(body.encode(), path="/v1/rerank"))
+        server.wait(lambda: sample(server, "reranker_running_requests") == 0, "through with it")
+        server.wait(lambda: sample(server, "reranker_request_bytes") > MIB, "left with the answer")
+        begin = time.monotonic()
+        head, _, read = slow.socket.recv(64 * 1024).partition(b"\r\n\r\n")
+        rest = int(head.lower().partition(b"content-length: ")[2].split()[0]) - len(read)
+        while rest:
+            piece = slow.socket.recv(64 * 1024)
+            assert piece, f"{rest} bytes were not sent"
+            rest -= len(piece)
+            select.select([], [], [], 0.02)  # it is slow
+        assert time.monotonic() - begin > IDLE_SECONDS, "it was too quick for this test to mean anything"
+    assert dropped(server, "unread") == before
+    server.wait(lambda: sample(server, "reranker_request_bytes") == 0, "rid of it")
 
 
 def test_more_connections_than_allowed_are_503_and_probes_are_not(server: Any) -> None:

@@ -68,6 +68,7 @@ def test_a_caller_leaves_and_then_a_stop_finishes_what_runs(models: Any, start: 
         assert "stopping" in refused.json()["message"]
         assert not running.done(), "the request was too quick for this test to mean anything"
         assert len(running.result().json()["rankings"]) == 80
+        assert running.result().headers["connection"] == "close"  # its caller shall ask another replica next
     assert server.stop() == 0
 
 

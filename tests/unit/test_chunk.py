@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reranker_runtime.engine.chunk import chunks
-from reranker_runtime.engine.rows import Chunking
+from reranker_runtime.engine.chunk import chunks, plan_chunks
+from reranker_runtime.engine.rows import Ask, Chunking, Passage, Truncate
 from reranker_runtime.engine.tokenise import Spans
+from reranker_runtime.errors import InvalidRequest
+from reranker_runtime.images.decode import decode
 
 ALL = 10_000
 WHOLE = Chunking()
@@ -71,3 +77,23 @@ def test_one_chunk_more_than_is_allowed_ends_the_work() -> None:
 def test_a_text_without_tokens_is_one_chunk() -> None:
     assert chunks(Spans("", []), 5, WHOLE, ALL) == ([""], True)
     assert chunks(Spans(" \n", []), 5, Chunking(tokens=3, most=1), ALL) == ([" \n"], True)
+
+
+def test_an_image_is_named_by_its_document_and_not_by_its_chunk() -> None:
+    class Planner:
+        texts = SimpleNamespace(spans=lambda passages: [spans(passage.text) for passage in passages])
+
+        def space(self, *_: object) -> int:
+            return 3
+
+        def plan(self, _: str, passages: list[Passage], *__: object) -> None:
+            for number, passage in enumerate(passages):
+                if passage.image is not None:
+                    decode(passage.image, ("passages", number, "image"))
+
+    planner: Any = Planner()
+    ask = Ask("q", [Passage("abc " * 20), Passage(image="AAAA")], Truncate.END)
+    with pytest.raises(InvalidRequest) as refused:
+        plan_chunks(ask, WHOLE, planner, ALL)
+    assert refused.value.at == ("passages", 1, "image")
+    assert refused.value.detail["passage"] == 1

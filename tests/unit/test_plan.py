@@ -90,6 +90,14 @@ def written(tmp_path: Path, split: pre_tokenizers.PreTokenizer, limit: int = 50,
     return WrittenPlanner(texts, Written(**given), limit, "", causal=bool(parts))  # type: ignore[arg-type]
 
 
+def test_a_passage_of_which_only_the_words_around_it_are_left_counts_as_emptied(tmp_path: Path) -> None:
+    planner = written(tmp_path, pre_tokenizers.WhitespaceSplit(), 6, query="q: {query} ", passage="p: {passage}")
+    for query, emptied in (("a b", 0), ("a b c", 1), ("a b c d", 1)):
+        plan = planner.plan(query, passages("e f g"), Truncate.END)
+        assert (plan.truncated, plan.emptied) == (1, emptied), query
+    assert planner.plan("a b c d", passages(""), Truncate.END).emptied == 0
+
+
 def whole(planner: WrittenPlanner, query: str, texts: Sequence[str]) -> list[list[int]]:
     plan = planner.plan(query, passages(*texts), Truncate.END)
     return [plan.prefix + plan.rows[place].ids for place in plan.places]

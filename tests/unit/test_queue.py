@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
+import logging
 import threading
 import weakref
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from types import SimpleNamespace
 from typing import Any
 
@@ -14,6 +16,7 @@ import httpx
 import numpy as np
 import pytest
 
+from reranker_runtime.engine import pool as pool_module
 from reranker_runtime.engine import queue
 from reranker_runtime.engine.pool import Pool
 from reranker_runtime.engine.queue import Queue
@@ -69,8 +72,8 @@ class Play:
         self.pool = Pool(self.scorer)  # type: ignore[arg-type]
         self.queue = Queue(self.scorer, self.pool, read_settings(variables), self.metrics)  # type: ignore[arg-type]
 
-    def ask(self, *texts: str, query: str = "") -> asyncio.Task[Any]:
-        return asyncio.create_task(self.queue.rank(Ask(query, [Passage(text) for text in texts])))
+    def ask(self, *texts: str, query: str = "", image: str | None = None) -> asyncio.Task[Any]:
+        return asyncio.create_task(self.queue.rank(Ask(query, [Passage(text, image) for text in texts])))
 
     async def busy(self, *texts: str) -> asyncio.Task[Any]:
         """A request whose first batch is in the model's hands, so that whatever follows has to wait."""
@@ -85,14 +88,19 @@ class Play:
     async def waits_for(self, requests: int) -> None:
         await until(lambda: self.waiting() == requests and not self.queue._errands)
 
-    def refused(self, cause: str) -> float:
-        return float(self.metrics.refused.labels(cause)._value.get())
-
 
 async def until(fact: Callable[[], bool]) -> None:
     """Facts that the scoring thread brings about: no event of this loop tells of them."""
     while not fact():  # noqa: ASYNC110
         await asyncio.sleep(0.001)  # leaves that thread the interpreter
+
+
+@contextlib.contextmanager
+def refuses(cause: str, message: str) -> Iterator[pytest.ExceptionInfo[Unavailable]]:
+    with pytest.raises(Unavailable, match=message) as refused:
+        yield refused
+    assert refused.value.cause == cause
+    assert refused.value.retry_after
 
 
 def scenario(script: Callable[[Play], Awaitable[None]], tokens: int = 1, **variables: str) -> Play:
@@ -176,6 +184,86 @@ def test_two_workers_that_end_together_answer_once(caplog: pytest.LogCaptureFixt
     assert not caplog.records
 
 
+def test_workers_outlive_a_request_that_fails_in_two_batches_at_once() -> None:
+    together, told = threading.Barrier(2), threading.Barrier(2)
+
+    class Slow(logging.Handler):
+        """Tells of a failure for as long as it takes the other worker to have one of the same request, too."""
+
+        def emit(self, _: logging.LogRecord) -> None:
+            with contextlib.suppress(threading.BrokenBarrierError):
+                told.wait(5)
+
+    def forward(*_: object) -> list[str]:
+        together.wait(60)
+        raise RuntimeError
+
+    scorer, handler = FakeScorer(), Slow()
+    scorer.hardware.workers = 2
+    scorer.forward = forward  # type: ignore[method-assign,assignment]
+    pool = Pool(scorer)  # type: ignore[arg-type]
+    logging.getLogger(pool_module.__name__).addHandler(handler)
+    try:
+        with pool._change:  # before a worker can take a row
+            job = pool.submit(scorer.plan(Ask("", [Passage("a"), Passage("b")])))
+        with pytest.raises(ScoringFailed, match="RuntimeError"):
+            job.future.result(60)
+    finally:
+        logging.getLogger(pool_module.__name__).removeHandler(handler)
+    del scorer.forward
+    scorer.turns.release(2)
+    both = [pool.submit(scorer.plan(Ask("", [Passage(text)]))) for text in "cd"]
+    assert [one.future.result(60) for one in both] == [["c"], ["d"]]
+    assert all(thread.is_alive() for thread in pool._threads)
+    pool.end()
+
+
+def test_what_a_failed_batch_held_is_let_go_before_the_next_try() -> None:
+    class Activations:
+        pass
+
+    held: list[weakref.ref[Activations]] = []
+
+    async def script(play: Play) -> None:
+        forward = play.scorer.forward
+
+        def fails_for_two(rows: Sequence[Row], *rest: Any) -> list[str]:
+            assert not [one for one in held if one() is not None]
+            if len(rows) == 1:
+                return forward(rows, *rest)
+            activations = Activations()
+            held.append(weakref.ref(activations))
+            raise MemoryError
+
+        first = await play.busy("first")
+        play.scorer.forward = fails_for_two  # type: ignore[method-assign]
+        tasks = [play.ask("a"), play.ask("b")]
+        await play.waits_for(2)
+        play.scorer.turns.release(100)
+        assert [await task for task in (first, *tasks)] == [["first"], ["a"], ["b"]]
+
+    scenario(script, tokens=4)
+    assert held
+
+
+def test_text_does_not_wait_for_images_that_are_being_decoded() -> None:
+    async def script(play: Play) -> None:
+        held, texts = threading.Event(), play.scorer.plan
+
+        def plan(ask: Ask) -> Plan:
+            assert not ask.pictured or held.wait(60)
+            return texts(ask)
+
+        play.scorer.plan = plan  # type: ignore[method-assign]
+        play.scorer.turns.release(100)
+        pictures = [play.ask("seen", image="AAAA") for _ in range(8)]
+        assert await play.ask("read") == ["read"]
+        held.set()
+        assert [await task for task in pictures] == [["seen"]] * 8
+
+    scenario(script)
+
+
 def test_a_prefix_that_fails_fails_its_request_and_never_scores_without_it() -> None:
     async def script(play: Play) -> None:
         first = await play.busy("first")
@@ -216,11 +304,11 @@ def test_the_wait_counts_from_arrival() -> None:
             return Plan([], [], 0, 0, 0)
 
         play.scorer.plan = plan  # type: ignore[method-assign]
-        with pytest.raises(Unavailable, match=r"waited 0.01 seconds"):
+        with refuses("queue_timeout", r"waited 0.01 seconds"):
             await play.ask("a")
         held.set()
 
-    assert scenario(script, RERANKER_MAX_QUEUE_SECONDS="0.01").refused("queue_timeout") == 1
+    scenario(script, RERANKER_MAX_QUEUE_SECONDS="0.01")
 
 
 def test_a_failure_that_nobody_foresaw_is_answered_in_nims_shape_and_logged(caplog: pytest.LogCaptureFixture) -> None:
@@ -245,14 +333,48 @@ def test_a_failure_that_nobody_foresaw_is_answered_in_nims_shape_and_logged(capl
     assert "ZeroDivisionError" in caplog.text
 
 
+def test_a_request_of_many_parts_is_refused_once() -> None:
+    async def script(play: Play) -> None:
+        service = Service(read_settings({"NIM_MODEL_PATH": "/m"}))
+        service._queue = play.queue
+        service.enter(Phase.READY)
+        waiting = [await play.busy("a"), play.ask("b")]
+        await play.waits_for(1)
+        transport = httpx.ASGITransport(api_app(service))
+        async with httpx.AsyncClient(transport=transport, base_url="http://here") as client:
+            body = {"text_1": [f"query {n}" for n in range(20)], "text_2": ["a text"] * 20}
+            assert (await client.post("/v1/score", json=body)).status_code == 503
+        assert service.metrics.refused.labels("queue_full")._value.get() == 1
+        play.scorer.turns.release(100)
+        assert [await task for task in waiting] == [["a"], ["b"]]
+
+    scenario(script, NIM_MAX_QUEUE_SIZE="1")
+
+
+def test_answers_that_are_not_read_count_as_waiting() -> None:
+    async def script(play: Play) -> None:
+        service = Service(read_settings({"NIM_MODEL_PATH": "/m", "RERANKER_MAX_WAITING_BYTES": "2048"}))
+        service._queue = play.queue
+        service.enter(Phase.READY)
+        play.scorer.turns.release(100)
+        unread = [1024]
+        transport = httpx.ASGITransport(api_app(service, unread=lambda: unread[0]))
+        async with httpx.AsyncClient(transport=transport, base_url="http://here") as client:
+            body = {"query": {"text": "a" * 1024}, "passages": [{"text": "b"}]}
+            refused = await client.post("/v1/ranking", json=body)
+            assert (refused.status_code, refused.json()["detail"]) == (503, {"cause": "waiting_bytes"})
+            assert "answers not yet read" in refused.json()["message"]
+
+    scenario(script)
+
+
 def test_a_full_queue_refuses_and_those_who_leave_make_room() -> None:
     async def script(play: Play) -> None:
         running = await play.busy("a", "b")
         waiting = [play.ask("c"), play.ask("d")]
         await play.waits_for(2)
-        with pytest.raises(Unavailable, match="queue is full") as refused:
+        with refuses("queue_full", "queue is full"):
             await play.ask("e")
-        assert refused.value.retry_after
         waiting[0].cancel()
         await play.waits_for(1)
         late = play.ask("f")
@@ -261,21 +383,20 @@ def test_a_full_queue_refuses_and_those_who_leave_make_room() -> None:
         assert [await task for task in (running, waiting[1], late)] == [["a", "b"], ["d"], ["f"]]
         assert {"c", "e"}.isdisjoint(play.scorer.begun)
 
-    play = scenario(script, NIM_MAX_QUEUE_SIZE="2")
-    assert play.refused("queue_full") == 1
+    scenario(script, NIM_MAX_QUEUE_SIZE="2")
 
 
 def test_the_queue_is_bounded_in_tokens_and_an_empty_one_takes_any() -> None:
     async def script(play: Play) -> None:
         running = await play.busy(*"abcdefgh")
-        with pytest.raises(Unavailable, match=r"7 of 8 tokens are waiting, this request has 2"):
+        with refuses("queue_tokens", r"7 of 8 tokens are waiting, this request has 2"):
             await play.ask("x", "y")
         more = play.ask("z")
         await play.waits_for(1)
         play.scorer.turns.release(100)
         assert [len(await running), await more] == [8, ["z"]]
 
-    assert scenario(script, RERANKER_MAX_QUEUE_TOKENS="8").refused("queue_tokens") == 1
+    scenario(script, RERANKER_MAX_QUEUE_TOKENS="8")
 
 
 def test_the_estimated_wait_is_that_of_all_that_waits() -> None:
@@ -285,7 +406,7 @@ def test_the_estimated_wait_is_that_of_all_that_waits() -> None:
         running = await play.busy(*"abcdefgh")
         play.pool._rate = 2.0
         assert play.metrics.registry.get_sample_value("reranker_estimated_wait_seconds") == 3.5
-        with pytest.raises(Unavailable, match="7 of 8 tokens are waiting") as refused:
+        with refuses("queue_tokens", "7 of 8 tokens are waiting") as refused:
             await play.ask("x", "y")
         assert refused.value.retry_after == 4
         play.scorer.turns.release(100)
@@ -308,20 +429,20 @@ def test_images_that_wait_are_bounded_in_bytes(monkeypatch: pytest.MonkeyPatch) 
 
         play.scorer.plan = plan  # type: ignore[method-assign]
         running = await play.busy("a", "b")
-        with pytest.raises(Unavailable, match="20 MiB of images are waiting, this request has 20"):
+        with refuses("queue_images", "20 MiB of images are waiting, this request has 20"):
             await play.ask("c")
         play.scorer.turns.release(100)
         assert await running == ["a", "b"]
         assert await play.ask("d") == ["d"]
 
-    assert scenario(script).refused("queue_images") == 1
+    scenario(script)
 
 
 def test_what_could_not_be_served_in_time_is_refused_at_once() -> None:
     async def script(play: Play) -> None:
         running = await play.busy(*"abcdefgh")
         play.pool._rate = 1.0
-        with pytest.raises(Unavailable, match="would wait about 7 seconds and be answered after 15") as refused:
+        with refuses("estimated_wait", "would wait about 7 seconds and be answered after 15") as refused:
             await play.ask(*"ABCDEFGH")
         assert refused.value.retry_after == 7
         small = play.ask("z")  # goes ahead of the large one, so its wait is short
@@ -329,20 +450,20 @@ def test_what_could_not_be_served_in_time_is_refused_at_once() -> None:
         play.scorer.turns.release(100)
         assert [len(await running), await small] == [8, ["z"]]
 
-    assert scenario(script, RERANKER_MAX_QUEUE_SECONDS="5").refused("estimated_wait") == 1
+    scenario(script, RERANKER_MAX_QUEUE_SECONDS="5")
 
 
 def test_who_waits_too_long_is_told_while_others_run(caplog: pytest.LogCaptureFixture) -> None:
     async def script(play: Play) -> None:
         running = await play.busy("a")
-        with pytest.raises(Unavailable, match=r"waited 0.01 seconds"):
+        with refuses("queue_timeout", r"waited 0.01 seconds"):
             await play.ask("late")
         assert play.pool.waiting == 0
         play.scorer.turns.release(100)
         assert await running == ["a"]
         assert "late" not in play.scorer.begun
 
-    assert scenario(script, RERANKER_MAX_QUEUE_SECONDS="0.01").refused("queue_timeout") == 1
+    scenario(script, RERANKER_MAX_QUEUE_SECONDS="0.01")
     assert not caplog.records
 
 

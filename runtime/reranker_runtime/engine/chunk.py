@@ -13,7 +13,7 @@ from typing import Final
 from reranker_runtime.engine.plan import Planner
 from reranker_runtime.engine.rows import Ask, Chunking, Passage, Plan, Truncate
 from reranker_runtime.engine.tokenise import Spans
-from reranker_runtime.errors import InvalidRequest
+from reranker_runtime.errors import InvalidRequest, RequestError
 
 SPARE: Final = 2
 """Tokens of each chunk left free: a text cut out of another may begin with one more."""
@@ -46,7 +46,12 @@ def plan_chunks(ask: Ask, chunking: Chunking, planner: Planner, most: int) -> Pl
         pieces += [replace(passage, text=text) for text in cut]
         owners += [number] * len(cut)
         lost += not whole
-    plan = planner.plan(ask.query, pieces, Truncate.END, ask.instruction)
+    try:
+        plan = planner.plan(ask.query, pieces, Truncate.END, ask.instruction)
+    except RequestError as error:
+        if error.passage is not None:  # the caller knows documents, and no chunks
+            error.at = ("passages", owners[error.passage], *error.at[2:])
+        raise
     return replace(plan, owners=owners, truncated=plan.truncated + lost)
 
 

@@ -168,6 +168,10 @@ class WrittenPlanner:
         self._most = min(self._room, limit * share // parts)
         self._instruction = instruction
         self._apart = prompt.between is not None or self._splits("")
+        self._frame, framed = texts.ids([prompt.passage.format(passage=text) for text in ("", PROBES[0])])
+        """What an empty passage is."""
+        self._lead = _common([self._frame, framed])
+        """Tokens before a passage's own: a blank may join its first word."""
 
     def _splits(self, before: str) -> bool:
         """Whether the two parts give the same tokens apart as together, whatever the passage begins with."""
@@ -183,9 +187,8 @@ class WrittenPlanner:
         return head.format(query=query, instruction=given or self._prompt.instruction)
 
     def space(self, query: str, instruction: str = "") -> int:
-        parts = [self._query_text(query, instruction), self._prompt.passage.format(passage="")]
-        head, frame = self.texts.ids(parts, self._room)
-        return self._room - min(len(head), self._most) - len(frame)
+        head = self.texts.ids([self._query_text(query, instruction)], self._room)[0]
+        return self._room - min(len(head), self._most) - len(self._frame)
 
     def plan(self, query: str, passages: Sequence[Passage], truncate: Truncate, instruction: str = "") -> Plan:
         head, ends = self._parts(self._query_text(query, instruction), passages, truncate)
@@ -211,7 +214,7 @@ class WrittenPlanner:
         head = head[:most]
         space = room - len(head)
         ids = [*self._before, *block, *head, *self._between, *end[:space], *self._after]
-        return Cut(Row(ids), over, space == 0 and len(end) > 0)
+        return Cut(Row(ids), over, space <= self._lead and end != self._frame)
 
     def _planned(self, cuts: Sequence[Cut], truncate: Truncate) -> Plan:
         over = [cut.over for cut in cuts]

@@ -141,18 +141,26 @@ class Pool:
             del pieces  # a worker that waits keeps no request's images or prefix
 
     def _attempt(self, pieces: Sequence[Piece[Job]], worker: int) -> None:
+        if self._scored(pieces, worker):
+            for piece in pieces:
+                self._finish(piece.work.owner)
+        elif len(pieces) > 1:  # the others in the batch shall not suffer for one
+            for piece in pieces:
+                self._attempt([piece], worker)
+
+    def _scored(self, pieces: Sequence[Piece[Job]], worker: int) -> bool:
+        """Whether it went well; a failure is the request's where it was alone.
+
+        Returning ends the error, whose frames hold whatever the failed batch had on the device.
+        """
         try:
             self._score(pieces, worker)
         except Exception as error:  # noqa: BLE001 - the thread must outlive whatever one request provokes
-            if len(pieces) > 1:  # and the others in the batch shall not suffer for it
-                for piece in pieces:
-                    self._attempt([piece], worker)
-                return
-            job = pieces[0].work.owner
-            self.fail(job, _known(error, job))
-        else:
-            for piece in pieces:
-                self._finish(piece.work.owner)
+            if len(pieces) == 1:
+                job = pieces[0].work.owner
+                self.fail(job, _known(error, job))
+            return False
+        return True
 
     def _next(self) -> list[Piece[Job]] | None:
         with self._change:
@@ -198,7 +206,7 @@ class Pool:
             return
         try:
             scores = self._scorer.finish(job.plan, job.outputs)
-        except Exception as error:  # noqa: BLE001 - as in _attempt: the thread lives on
+        except Exception as error:  # noqa: BLE001 - as in _scored: the thread lives on
             job.future.set_exception(_known(error, job))
         else:
             job.future.set_result(scores)
@@ -222,6 +230,7 @@ class Pool:
 def _known(error: Exception, job: Job) -> RequestError:
     """What the caller may be told; what nobody foresaw is logged in full."""
     if isinstance(error, RequestError):
-        return error
-    job.context.run(log.error, "scoring failed", exc_info=error)
+        return error.with_traceback(None)  # see _scored: the answer may be waited for while the next batch runs
+    # A copy: another worker may be in the same request's context, and no two threads can be.
+    job.context.copy().run(log.error, "scoring failed", exc_info=error)
     return ScoringFailed(f"scoring failed ({type(error).__name__}); the server's log has the details")

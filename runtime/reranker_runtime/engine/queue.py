@@ -45,6 +45,11 @@ def free(_: Plan) -> None:
     """Where nobody counts."""
 
 
+def refused(cause: str, message: str, retry_after: float = 1.0) -> Unavailable:
+    """The error to raise; `Service.running` counts it, once for a request of however many parts."""
+    return Unavailable(message, cause=cause, retry_after=max(1, math.ceil(retry_after)))
+
+
 class Queue:
     """Bounded in requests, in tokens and in time."""
 
@@ -53,6 +58,7 @@ class Queue:
         self._loop = asyncio.get_running_loop()
         self._tokenizers = ThreadPoolExecutor(settings.tokenizers, thread_name_prefix="tokenise")
         self._long_texts = ThreadPoolExecutor(1, thread_name_prefix="tokenise-long")
+        self._images = ThreadPoolExecutor(settings.tokenizers, thread_name_prefix="see")
         self._errands: set[Errand] = set()
         """Of the requests that are being tokenised."""
         self._closed = False
@@ -88,7 +94,7 @@ class Queue:
         which the same request was let in: its time runs from then, and it is not refused for a wait any more.
         """
         if first is None and self._waiting >= self._settings.max_queue:
-            raise self._refused(
+            raise refused(
                 "queue_full", f"the queue is full ({self._settings.max_queue} requests are waiting); try again shortly"
             )
         times = times or Times()
@@ -108,9 +114,7 @@ class Queue:
         self._errands.add(errand)
         try:
             async with asyncio.timeout_at(latest):
-                # Texts that take seconds have a thread of their own: two such requests would be in everybody's way.
-                threads = self._tokenizers if ask.letters < LONG else self._long_texts
-                plan = await self._loop.run_in_executor(threads, errand.run, self._scorer.plan, ask)
+                plan = await self._loop.run_in_executor(self._threads(ask), errand.run, self._scorer.plan, ask)
         except TimeoutError:
             raise self._waited_too_long() from None
         except Abandoned:
@@ -136,6 +140,12 @@ class Queue:
             self._jobs.discard(job)
             self._pool.drop(job)
 
+    def _threads(self, ask: Ask) -> ThreadPoolExecutor:
+        """What takes seconds has threads of its own: two such requests would be in everybody's way."""
+        if ask.pictured:
+            return self._images
+        return self._tokenizers if ask.letters < LONG else self._long_texts
+
     def _admit(self, plan: Plan, *, admitted: bool) -> None:
         """Refuse now what could not be served in time, or would make the queue too large; an empty one takes any."""
         waiting, work = self._pool.waiting, plan.work
@@ -144,14 +154,14 @@ class Queue:
         # Text holds nothing: only who brings images asks what the others hold.
         held = sum(job.plan.image_bytes for job in self._jobs) if plan.image_bytes else 0
         if plan.image_bytes and held + plan.image_bytes > IMAGE_BYTES:
-            raise self._refused(
+            raise refused(
                 "queue_images",
                 f"the queue is full ({held >> 20} MiB of images are waiting, this request has "
                 f"{plan.image_bytes >> 20}); try again shortly",
                 self._pool.backlog,
             )
         if waiting + work > self._settings.max_queue_tokens:
-            raise self._refused(
+            raise refused(
                 "queue_tokens",
                 f"the queue is full ({waiting} of {self._settings.max_queue_tokens} tokens are waiting, this request "
                 f"has {work}); try again shortly",
@@ -162,7 +172,7 @@ class Queue:
         done = self._pool.seconds(work)
         wait = done - work / self._pool.rate if self._pool.rate else 0.0
         if wait > self._settings.max_queue_seconds or done > self._settings.request_timeout:
-            raise self._refused(
+            raise refused(
                 "estimated_wait",
                 f"the request would wait about {wait:.0f} seconds and be answered after {done:.0f} "
                 f"(allowed: {self._settings.max_queue_seconds:g} and {self._settings.request_timeout:g}); "
@@ -179,7 +189,7 @@ class Queue:
             self._pool.fail(job, self._stopping())
 
     def _stopping(self) -> Unavailable:
-        return self._refused("stopping", "the server stopped before the request was done; ask another replica")
+        return refused("stopping", "the server stopped before the request was done; ask another replica")
 
     def _expire(self, job: Job) -> None:
         if job.started is None and not job.future.done():
@@ -187,12 +197,8 @@ class Queue:
 
     def _waited_too_long(self) -> Unavailable:
         limit = self._settings.max_queue_seconds
-        return self._refused(
+        return refused(
             "queue_timeout",
             f"the request waited {limit:g} seconds and was not started; try again later, or add replicas",
             limit,
         )
-
-    def _refused(self, cause: str, message: str, retry_after: float = 1.0) -> Unavailable:
-        self._metrics.refused.labels(cause).inc()
-        return Unavailable(message, cause=cause, retry_after=max(1, math.ceil(retry_after)))

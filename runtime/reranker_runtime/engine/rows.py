@@ -60,6 +60,11 @@ class Ask:
         """Characters of all texts."""
         return len(self.query) + sum(len(passage.text) for passage in self.passages)
 
+    @property
+    def pictured(self) -> bool:
+        """Whether there is an image among the passages."""
+        return any(passage.image is not None for passage in self.passages)
+
 
 @dataclass(frozen=True, slots=True)
 class Row:

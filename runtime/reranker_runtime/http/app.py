@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Final
 
 from fastapi import APIRouter, FastAPI
@@ -30,9 +31,14 @@ same texts alike; failures are told in the shape of the API that was called.
 """
 
 
-def api_app(service: Service, keys: Keys | None = None, tracing: Tracing | None = None) -> ASGIApp:
-    """What users and clients call."""
-    ranking = RankingRoutes(service, Quota(service.settings.tokens_per_minute))
+def api_app(
+    service: Service,
+    keys: Keys | None = None,
+    tracing: Tracing | None = None,
+    unread: Callable[[], int] = lambda: 0,
+) -> ASGIApp:
+    """What users and clients call; `unread` says how many bytes of its answers wait to be read."""
+    ranking = RankingRoutes(service, Quota(service.settings.tokens_per_minute), unread)
     routes = (ranking, CatalogueRoutes(service), HealthRoutes(service), PageRoutes(service))
     app = _app(*(each.router() for each in routes))
     fit(app.openapi(), service.settings)

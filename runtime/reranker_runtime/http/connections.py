@@ -23,6 +23,7 @@ from uvicorn.server import ServerState
 
 from reranker_runtime.errors import InvalidRequest, RequestError, TimedOut, Unavailable
 from reranker_runtime.http.guard import Guard
+from reranker_runtime.http.lines import Continued, Line
 
 MOST_HEADER_BYTES: Final = 65_536
 """Of a request line and its headers, and of the trailers after a body."""
@@ -32,60 +33,11 @@ MOST_PIPELINED: Final = 16
 VERSIONS: Final = ("1.1", "1.0")
 LINGER: Final = 2.0
 """Seconds in which a peer may read why it is let go."""
+LEAST_READ: Final = 65_536
+"""Bytes of an answer that a peer reads in the time that it may keep a connection, or is let go."""
 NEVER: Final = float("inf")
 
 log = logging.getLogger(__name__)
-
-
-class Line(asyncio.Transport):
-    """The transport as uvicorn sees it: closing it lets the peer read first."""
-
-    def __init__(self, transport: asyncio.Transport, connection: Connection) -> None:
-        super().__init__()
-        self.transport, self._connection = transport, connection
-
-    def get_extra_info(self, name: str, default: Any = None) -> Any:
-        return self.transport.get_extra_info(name, default)
-
-    def write(self, data: bytes | bytearray | memoryview[Any]) -> None:
-        if not self._connection.leaving:
-            self.transport.write(data)
-
-    def is_closing(self) -> bool:
-        return self._connection.leaving or self.transport.is_closing()
-
-    def close(self) -> None:
-        self._connection.leave()
-
-    def pause_reading(self) -> None:
-        self.transport.pause_reading()
-
-    def resume_reading(self) -> None:
-        self.transport.resume_reading()
-
-
-class Continued:
-    """Hears of one more body, and of whole requests after it."""
-
-    def __init__(self, connection: Connection) -> None:
-        self._connection, self.heads = connection, False
-        self.on_body, self.on_message_complete = connection.on_body, connection.on_message_complete
-
-    def on_message_begin(self) -> None:
-        if self.heads:
-            self._connection.on_message_begin()
-
-    def on_url(self, url: bytes) -> None:
-        if self.heads:
-            self._connection.on_url(url)
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        if self.heads:
-            self._connection.on_header(name, value)
-
-    def on_headers_complete(self) -> None:
-        if self.heads:
-            self._connection.on_headers_complete()
 
 
 class Connection(HttpToolsProtocol):
@@ -106,6 +58,10 @@ class Connection(HttpToolsProtocol):
         """What comes next belongs to a request line or to headers."""
         self._received = 0
         """Bytes of them, while they are not complete."""
+        self._between = 0
+        """Bytes since the last of a body: of trailers and of what is said of chunks, which may never be complete."""
+        self._left = 0
+        """Bytes of answers that the peer had not read when its time began."""
         self._size = self._count = 0
         """Bytes and number of the headers that are complete."""
         self._running: RequestResponseCycle | None = None
@@ -146,8 +102,10 @@ class Connection(HttpToolsProtocol):
             self.due = self.loop.time() + self._guard.header_timeout
         if heading:
             self._received += len(data)
+        else:
+            self._between += len(data)
         self._feed(data)
-        if heading and self._heading and self._received > MOST_HEADER_BYTES and not self.leaving:
+        if max(self._received, self._between) > MOST_HEADER_BYTES and not (self.leaving or self._deaf):
             self._stop(_too_many_header_bytes())
 
     def _feed(self, data: bytes) -> None:
@@ -184,12 +142,15 @@ class Connection(HttpToolsProtocol):
 
     def pause_writing(self) -> None:
         super().pause_writing()
-        self.due = self.loop.time() + self._guard.keep_alive
+        self._guard.unread.add(self)
+        self._await_reading()
 
     def resume_writing(self) -> None:
         super().resume_writing()
+        self._guard.unread.discard(self)
         if not self.leaving:
-            self.due = NEVER
+            # uvicorn's own timer may have run out while the answer was being read.
+            self.due = NEVER if self._busy else self.loop.time() + self._guard.keep_alive
 
     # What the parser tells; what is raised here stops it
 
@@ -220,18 +181,22 @@ class Connection(HttpToolsProtocol):
             raise self._refused(
                 InvalidRequest("this is not HTTP/1.1 as it is spoken here: 1.0 has no Transfer-Encoding", status=400)
             )
-        self._heading, self._received = False, 0
+        self._heading, self._received, self._between = False, 0, 0
         if not self.flow.write_paused:
             self.due = NEVER
         super().on_headers_complete()
         if self._guard.stopping:
             self.cycle.keep_alive = False
 
+    def on_body(self, body: bytes) -> None:
+        self._between = 0
+        super().on_body(body)
+
     def on_message_complete(self) -> None:
         if self.parser.should_upgrade():  # the body is still to come, see _decline_upgrade
             return
         super().on_message_complete()
-        self._heading = True
+        self._heading, self._between = True, 0
 
     def _grow(self, size: int) -> None:
         self._size += size
@@ -255,7 +220,7 @@ class Connection(HttpToolsProtocol):
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
         self._running = cycle
-        super()._start_asgi_task(cycle, partial(_answer, cycle, app))
+        super()._start_asgi_task(cycle, partial(_answer, cycle, self._guard, app))
 
     def on_response_complete(self) -> None:
         if not self.flow.write_paused:
@@ -264,14 +229,19 @@ class Connection(HttpToolsProtocol):
 
     def timeout_keep_alive_handler(self) -> None:
         """Nothing came for so long; a peer that has not even read its answer is not waited for."""
-        if self._unread_answer:
-            self.expire()
-        else:
+        if not self.unread:
             self.leave()
+        elif self.due == NEVER:  # else it is seen to already how the peer goes on
+            self.expire()
 
     @property
-    def _unread_answer(self) -> bool:
-        return self._peer is not None and self._peer.get_write_buffer_size() > 0
+    def unread(self) -> int:
+        """Bytes of answers that the peer has still to read."""
+        return 0 if self._peer is None else self._peer.get_write_buffer_size()
+
+    def _await_reading(self) -> None:
+        self._left = self.unread
+        self.due = self.loop.time() + self._guard.keep_alive
 
     # The end
 
@@ -280,7 +250,9 @@ class Connection(HttpToolsProtocol):
         self.due = NEVER
         if self._peer is None:
             return
-        if self._unread_answer:
+        if self.unread and self.unread <= self._left - LEAST_READ:
+            self._await_reading()
+        elif self.unread:
             self._guard.count("unread")
             self._peer.abort()
         elif self.leaving and self._peer.is_closing():
@@ -358,18 +330,17 @@ class Connection(HttpToolsProtocol):
             self.abort()
 
 
-async def _answer(cycle: RequestResponseCycle, app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
-    """An answer before the end of the body ends the connection: what is left of the body is not worth reading."""
-    if not cycle.more_body:
-        await app(scope, receive, send)
-        return
+async def _answer(
+    cycle: RequestResponseCycle, guard: Guard, app: ASGIApp, scope: Scope, receive: Receive, send: Send
+) -> None:
+    """End the connection where what is left of a body is not worth reading, or another replica shall be asked next."""
 
-    async def send_and_close(message: Message) -> None:
-        if cycle.more_body and message["type"] == "http.response.start":
+    async def send_and_end(message: Message) -> None:
+        if message["type"] == "http.response.start" and (cycle.more_body or guard.stopping):
             cycle.keep_alive = False
         await send(message)
 
-    await app(scope, receive, send_and_close)
+    await app(scope, receive, send_and_end)
 
 
 def _too_many_header_bytes() -> InvalidRequest:

@@ -37,6 +37,8 @@ class Guard:
         """Bytes read and thrown away of a peer that is being let go, so that it comes to read why."""
         self.stopping = False
         """Whether each answer ends its connection, so that callers find another replica."""
+        self.unread: set[Connection] = set()
+        """Those whose peers have not read most of an answer."""
         self._port, self._metrics, self._most = port, metrics, most
         self._served: set[Connection] = set()
         self._all: set[Connection] = set()
@@ -48,6 +50,11 @@ class Guard:
     def sockets(self) -> int:
         """What this port may have open at most."""
         return self._most + SPARE
+
+    @property
+    def unread_bytes(self) -> int:
+        """Of answers that wait to be read."""
+        return sum(connection.unread for connection in self.unread)
 
     def accept(self) -> bool:
         """Count a socket; False: close it."""
@@ -76,6 +83,7 @@ class Guard:
         self._sockets -= 1
         self._all.discard(connection)
         self._served.discard(connection)
+        self.unread.discard(connection)
         if len(self._served) < self._most // 2:
             self._told = False
 

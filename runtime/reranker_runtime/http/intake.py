@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import codecs
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Final
 
@@ -21,10 +21,15 @@ PLAIN: Final = ("", "identity")
 class Intake:
     """Everything runs in the event loop."""
 
-    def __init__(self, settings: Settings, metrics: Metrics) -> None:
-        self._settings, self._metrics = settings, metrics
-        self._held = 0
+    def __init__(self, settings: Settings, metrics: Metrics, unread: Callable[[], int]) -> None:
+        """`unread` gives the bytes of answers that wait to be read: they count, as they may quote their requests."""
+        self._settings, self._metrics, self._unread = settings, metrics, unread
+        self._bodies = 0
         metrics.held_bytes.set_function(lambda: self._held)
+
+    @property
+    def _held(self) -> int:
+        return self._bodies + self._unread()
 
     @asynccontextmanager
     async def body(self, request: Request) -> AsyncIterator[bytes]:
@@ -52,7 +57,7 @@ class Intake:
             parts.clear()  # the caller shall be the only one who keeps it
             yield whole.pop()
         finally:
-            self._held -= size or sum(map(len, parts))
+            self._bodies -= size or sum(map(len, parts))
 
     async def _receive(self, request: Request, parts: list[bytes]) -> None:
         stated = request.headers.get("content-length", "")
@@ -66,11 +71,11 @@ class Intake:
             if self._held + len(part) > self._settings.max_waiting_bytes:
                 self._metrics.refused.labels("waiting_bytes").inc()
                 raise Unavailable(
-                    f"{self._held} bytes of requests are waiting already, at most "
+                    f"{self._held} bytes of requests and of answers not yet read are held already, at most "
                     f"{self._settings.max_waiting_bytes} may (RERANKER_MAX_WAITING_BYTES); try again shortly",
                     cause="waiting_bytes",
                 )
-            self._held += len(part)
+            self._bodies += len(part)
             parts.append(part)
 
     def _too_large(self) -> InvalidRequest:

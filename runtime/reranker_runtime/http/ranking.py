@@ -70,11 +70,11 @@ def dialect_at(path: str) -> Dialect:
 class RankingRoutes:
     """Handlers over one service."""
 
-    def __init__(self, service: Service, quota: Quota) -> None:
+    def __init__(self, service: Service, quota: Quota, unread: Callable[[], int]) -> None:
         self._service, self._quota = service, quota
         settings = service.settings
         self._rules = Rules(settings.strict_json, settings.max_passages, settings.split_large_requests)
-        self._intake = Intake(settings, service.metrics)
+        self._intake = Intake(settings, service.metrics, unread)
         self._names = {_fold(name): name for name in settings.names}
 
     def router(self) -> APIRouter:

@@ -155,7 +155,8 @@ def _servers(settings: Settings, service: Service, keys: Keys, tls: Tls | None, 
     )
     _allow_files(settings.max_connections + INTERNAL_CONNECTIONS)
     listener = _listen(settings.host, settings.port, "NIM_HTTP_API_PORT")
-    servers = [Server(api_app(service, keys, traces), listener, guard("api", most=settings.max_connections), tls)]
+    api = guard("api", most=settings.max_connections)
+    servers = [Server(api_app(service, keys, traces, lambda: api.unread_bytes), listener, api, tls)]
     if settings.internal_port:
         listener = _listen(settings.host, settings.internal_port, "RERANKER_INTERNAL_PORT")
         servers.append(Server(internal_app(service), listener, guard("internal", most=INTERNAL_CONNECTIONS), None))
