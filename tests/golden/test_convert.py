@@ -5,6 +5,7 @@ Each input is converted for NVIDIA's image, and those of `BUNDLED` for the bundl
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import sys
@@ -248,6 +249,44 @@ def test_files_are_written_whole_and_never_over_others(tmp_path: Path) -> None:
 
     assert run("-", "--output", str(tmp_path), "--force", stdin=manifests).returncode == 0
     assert yaml.safe_load((tmp_path / "rerank.yaml").read_text())["kind"] == "RerankerService"
+
+
+CACHE = """\
+apiVersion: apps.nvidia.com/v1alpha1
+kind: NIMCache
+metadata: {name: models}
+spec: {source: {ngc: {modelPuller: any}}, storage: {pvc: {name: models}}}
+"""
+PIPELINE = """\
+apiVersion: apps.nvidia.com/v1alpha1
+kind: NIMPipeline
+metadata: {name: rag}
+spec:
+  services:
+    - name: rerank
+      spec:
+        image: {repository: nvcr.io/nim/nvidia/rerank, tag: "1"}
+        storage: {nimCache: {name: models}}
+        resources: {limits: {nvidia.com/gpu: 1}}
+"""
+
+
+@pytest.mark.parametrize("manifest", [SERVICE, CACHE, PIPELINE], ids=["NIMService", "NIMCache", "NIMPipeline"])
+@pytest.mark.parametrize("namespace", ["../above", "/elsewhere", "a.b", "Search", "n" * 64, 5, ["a"], False])
+def test_a_namespace_that_is_none_is_refused_and_nothing_is_written(
+    manifest: str, namespace: object, tmp_path: Path
+) -> None:
+    """It is part of the file's name, so that a path would lead out of the directory that was given."""
+    document = yaml.safe_load(manifest)
+    document["metadata"]["namespace"] = namespace
+    folder = tmp_path / "made"
+    folder.mkdir()
+    said = run("-", "--output", str(folder), stdin=yaml.safe_dump_all([document, yaml.safe_load(SERVICE)]))
+    assert (said.returncode, said.stdout) == (2, "")
+    line = said.stderr.splitlines()[0]
+    assert f"document 1: {document['kind']} {document['metadata']['name']}: metadata.namespace must be " in line
+    assert json.dumps(namespace)[:50] in line
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
 
 
 def test_other_documents_are_kept_where_that_is_asked_for(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import yaml
 from reranker_operator.api import KIND
 from reranker_operator.api.resource import API_VERSION
 from reranker_operator.convert.model import Wishes
-from reranker_operator.convert.reader import ConvertError, Fields, Json, Notes, too_large
+from reranker_operator.convert.reader import ConvertError, Fields, Json, Notes, read_namespace, too_large
 from reranker_operator.convert.service import checked, convert_service, convert_spec, is_reranker
 from reranker_operator.convert.storage import Caches
 
@@ -109,10 +109,10 @@ def _check_version(version: str) -> None:
 def _pipeline(document: Document, caches: Caches, wishes: Wishes, notes: Notes, result: Converted) -> list[Json]:
     """The rerankers of a NIMPipeline; its other services stay with it."""
     whole = Fields(document.value, "", notes)
-    for each in ("apiVersion", "kind", "status"):
+    for each in ("apiVersion", "kind", "metadata", "status"):
         whole.raw(each)
-    metadata = whole.raw("metadata")
-    namespace = metadata.get("namespace") if isinstance(metadata, dict) else None
+    # Read apart from the rest: of a pipeline's metadata nothing is told but what is wrong with its namespace.
+    namespace = read_namespace(Fields(document.value, "", Notes()).child("metadata"))
     made: list[Json] = []
     for service in whole.child("spec").children("services"):
         name, enabled = service.text("name"), service.flag("enabled")

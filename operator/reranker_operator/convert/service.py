@@ -9,7 +9,7 @@ from reranker_operator.api.runtime import Runtime
 from reranker_operator.api.spec import LABEL_PREFIX, OWNED_LABELS
 from reranker_operator.convert import exposure, model
 from reranker_operator.convert.model import Wishes
-from reranker_operator.convert.reader import ConvertError, Fields, Json, shown
+from reranker_operator.convert.reader import ConvertError, Fields, Json, read_namespace, shown
 from reranker_operator.convert.storage import Caches, Store, leave, read_storage
 from reranker_operator.convert.table import LEFT
 
@@ -76,7 +76,7 @@ def _metadata(metadata: Fields) -> Json:
     if name is None:
         raise ConvertError("metadata.name is missing")
     made: Json = {"name": name}
-    if (namespace := metadata.text("namespace")) is not None:
+    if (namespace := read_namespace(metadata)) is not None:
         made["namespace"] = namespace
     if labels := metadata.strings("labels"):
         made["labels"] = labels
