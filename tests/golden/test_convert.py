@@ -305,6 +305,57 @@ def test_strict_writes_only_what_is_taken_over_as_it_is() -> None:
     assert "spec.command: left out" in refused.stderr
 
 
+def test_strict_takes_objects_as_a_cluster_has_them() -> None:
+    """The server and NVIDIA's operator have written to each of them, and nobody can leave that away."""
+    live = yaml.safe_load(SERVICE)
+    live["metadata"] |= {
+        "uid": "3b1f6c38-6f3f-4c0e-8d5e-9b7c5a7a1f10",
+        "finalizers": ["finalizer.nimservice.apps.nvidia.com"],
+        "ownerReferences": [{"apiVersion": "apps.nvidia.com/v1alpha1", "kind": "NIMPipeline", "name": "rag"}],
+    }
+    live["status"] = {"state": "Ready", "availableReplicas": 1}
+    said = run("-", "--strict", stdin=yaml.safe_dump(live))
+    assert (said.returncode, said.stderr) == (0, "")
+    assert list(yaml.safe_load(said.stdout)["metadata"]) == ["name"]
+
+
+def test_what_is_not_converted_keeps_strict_from_nothing() -> None:
+    """Neither a cache that no service uses nor a pipeline's service that does not rank."""
+    pipeline = yaml.safe_load(PIPELINE)
+    del pipeline["spec"]["services"][0]["spec"]["storage"]
+    chat = {"name": "chat", "dependencies": [{"name": "rerank", "port": 8000}], "unheard": "of"}
+    pipeline["spec"]["services"].append({**chat, "spec": {"image": {"repository": "nvcr.io/nim/meta/chat"}}})
+    said = run("-", "--strict", stdin=f"{CACHE}---\n{yaml.safe_dump(pipeline)}")
+    assert said.returncode == 0, said.stderr
+    passed = "NIMPipeline rag: spec.services[1] (chat) passed over", "NIMCache models passed over"
+    lines = said.stderr.splitlines()
+    assert len(lines) == len(passed)
+    assert all(words in line for words, line in zip(passed, lines, strict=True))
+    used = run("-", "--strict", stdin=f"{CACHE}---\n{PIPELINE}")
+    assert used.returncode == 1
+    assert "document 1: NIMCache models: spec.source.ngc: left out" in used.stderr
+
+
+def test_what_a_pipeline_has_beside_its_rerankers_is_kept_where_that_is_asked_for() -> None:
+    mixed = yaml.safe_load(PIPELINE)
+    off = {**mixed["spec"]["services"][0], "name": "rerank-before", "enabled": False}
+    chat = {"name": "chat", "spec": {"image": {"repository": "nvcr.io/nim/meta/chat"}}}
+    mixed["spec"]["services"] += [chat, off]
+    none = {**mixed, "metadata": {"name": "answers"}, "spec": {"services": [chat]}}
+    empty = {**mixed, "metadata": {"name": "empty"}, "spec": {"services": []}}
+    said = run("-", "--keep-others", stdin=yaml.safe_dump_all([mixed, none, empty]))
+    assert said.returncode == 0, said.stderr
+    kept, *as_they_are, service = yaml.safe_load_all(said.stdout)
+    assert (service["kind"], service["metadata"]["name"]) == ("RerankerService", "rerank")
+    assert kept == {**mixed, "spec": {"services": [chat, off]}}
+    assert as_they_are == [none, empty]
+    for name in ("answers", "empty"):
+        assert f"NIMPipeline {name} passed over: none of its services is converted" in said.stderr
+
+    (whole,) = yaml.safe_load_all(run("-", "--keep-others", stdin=PIPELINE).stdout)
+    assert whole["kind"] == "RerankerService", "nothing is left of the pipeline"
+
+
 def test_a_service_that_does_not_rank_is_passed_over_unless_it_is_named() -> None:
     chat = SERVICE.replace("nvidia/rerank", "meta/chat").replace("name: rerank", "name: chat")
     result = run("-", stdin=f"{SERVICE}---\n{chat}")

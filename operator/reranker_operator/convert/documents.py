@@ -48,7 +48,7 @@ class Converted:
 
     services: list[Json] = field(default_factory=list)
     others: list[Any] = field(default_factory=list)
-    """Documents that were passed over, as they are."""
+    """Documents that were passed over, as they are; a NIMPipeline without its services that were converted."""
     told: list[str] = field(default_factory=list)
     """A line for each field that became nothing, or not quite the same."""
     passed: list[str] = field(default_factory=list)
@@ -71,10 +71,14 @@ def convert(files: list[tuple[str, BinaryIO]], wishes: Wishes) -> Converted:
     caches, by_key = _read_caches([each for each in documents if each.kind == "NIMCache"], result)
     for each in documents:
         _convert(each, caches, wishes, result)
-    for key, each in by_key.items():
-        if key not in caches.used:
+    told, result.told = result.told, []
+    for key, (each, notes) in by_key.items():
+        if key in caches.used:
+            _note(each, notes, result)
+        else:
             result.others.append(each.value)
             result.passed.append(f"{each.place}: {each.name} passed over: no service that is converted names it")
+    result.told += told
     _check_names(result, wishes)
     return result
 
@@ -113,22 +117,33 @@ def _pipeline(document: Document, caches: Caches, wishes: Wishes, notes: Notes, 
         whole.raw(each)
     # Read apart from the rest: of a pipeline's metadata nothing is told but what is wrong with its namespace.
     namespace = read_namespace(Fields(document.value, "", Notes()).child("metadata"))
+    spec = whole.child("spec")
     made: list[Json] = []
-    for service in whole.child("spec").children("services"):
+    kept: list[Any] = []
+    for n, entry in enumerate(spec.entries("services")):
+        service = Fields(entry, f"{spec.at('services')}[{n}]", notes)
         name, enabled = service.text("name"), service.flag("enabled")
-        service.leave("dependencies", "start order and addresses of other services are theirs to know")
         if name is None:
             raise ConvertError(f"{service.at('name')} is missing")
         given = service.raw("spec")
         if enabled is False or not _wanted(given, name, wishes):
             why = "is switched off (enabled: false)" if enabled is False else "does not look like a reranker"
             result.passed.append(f"{document.place}: {document.name}: {service.path} ({name}) passed over: it {why}")
+            kept.append(entry)
             continue
-        spec = convert_spec(service.child("spec"), name, namespace, caches, wishes)
+        service.leave("dependencies", "start order and addresses of other services are theirs to know")
+        converted = convert_spec(service.child("spec"), name, namespace, caches, wishes)
+        service.finish()
         identity = {"name": name, **({"namespace": namespace} if namespace else {})}
-        whole_service = {"apiVersion": API_VERSION, "kind": KIND, "metadata": identity, "spec": spec}
+        whole_service = {"apiVersion": API_VERSION, "kind": KIND, "metadata": identity, "spec": converted}
         made.append(checked(whole_service, service.path))
+    if not made:
+        result.passed.append(f"{document.place}: {document.name} passed over: none of its services is converted")
+        result.others.append(document.value)
+        return []
     whole.finish()
+    if kept:
+        result.others.append({**document.value, "spec": {**document.value["spec"], "services": kept}})
     return made
 
 
@@ -140,16 +155,18 @@ def _no_reranker(place: str, name: str) -> str:
     return f"{place}: {name} passed over: it does not look like a reranker; --service NAME converts it all the same"
 
 
-def _read_caches(documents: list[Document], result: Converted) -> tuple[Caches, dict[tuple[str, str], Document]]:
+def _read_caches(
+    documents: list[Document], result: Converted
+) -> tuple[Caches, dict[tuple[str, str], tuple[Document, Notes]]]:
+    """The NIMCaches, and by namespace and name what there is to tell of each, should a service use it."""
     caches, by_key = Caches(), {}
     for each in documents:
         notes = Notes()
         try:
             _check_version(each.value["apiVersion"])
-            by_key[caches.add(Fields(each.value, "", notes))] = each
+            by_key[caches.add(Fields(each.value, "", notes))] = each, notes
         except ConvertError as error:
             result.errors.append(f"{each.place}: {each.name}: {error}")
-        _note(each, notes, result)
     return caches, by_key
 
 
