@@ -164,6 +164,9 @@ def test_a_manifest_with_every_field_has_every_one_that_is_left_out() -> None:
         ("a: 1\n---\nb: *nowhere\n", "document 2: not YAML"),
         ("a: 1\na: 2\n", "document 1: not YAML: the key a is there twice"),
         (b"\xff\xfe\x00a: 1", "not YAML"),
+        ("!!map [1]", "document 1: not YAML: expected a mapping node, but found sequence"),
+        ("a: !!bool maybe", "document 1: not YAML: 'maybe' is no bool"),
+        ("a: &a {b: 1}\nc: {<<: *a, d: 1, d: 2}\n", "document 1: not YAML: the key d is there twice"),
         ("[" * 3000, "nested too deep"),
         ("- &a [*a]\n", "holds too much, or an alias of itself"),
         (
@@ -296,6 +299,29 @@ def test_other_documents_are_kept_where_that_is_asked_for(tmp_path: Path) -> Non
     assert "document 1: Secret ngc passed over" in result.stderr
     run("-", "--keep-others", "--output", str(tmp_path), stdin=f"{secret}---\n{SERVICE}")
     assert yaml.safe_load((tmp_path / "others.yaml").read_text())["kind"] == "Secret"
+
+
+def test_what_is_merged_is_no_key_that_is_there_twice() -> None:
+    """A mapping that another one merges has the keys of what it merges itself by then, beside its own."""
+    merged = "base: {image: &image {tag: '1'}, own: &own {<<: *image, tag: '2'}}\nagain: {<<: *own}\n"
+    said = run("-", "--keep-others", stdin=f"{merged}---\n{SERVICE}")
+    assert said.returncode == 0, said.stderr
+    kept, _service = yaml.safe_load_all(said.stdout)
+    assert kept == {"base": {"image": {"tag": "1"}, "own": {"tag": "2"}}, "again": {"tag": "2"}}
+
+
+def test_lists_of_nvidias_kinds_are_lists() -> None:
+    """As the server answers with; kubectl makes a List of any kinds of it."""
+    cache, service = yaml.safe_load(CACHE), yaml.safe_load(SERVICE)
+    service["spec"]["storage"] = {"nimCache": {"name": "models"}}
+    lists = [
+        {"apiVersion": "apps.nvidia.com/v1alpha1", "kind": f"{each['kind']}List", "metadata": {}, "items": [each]}
+        for each in (service, cache)
+    ]
+    said = run("-", stdin=yaml.safe_dump_all(lists))
+    assert said.returncode == 0, said.stderr
+    assert yaml.safe_load(said.stdout)["spec"]["nim"]["cache"] == {"existingClaim": "models"}
+    assert "document 2, items[0]: NIMCache models: spec.source.ngc: left out" in said.stderr
 
 
 def test_strict_writes_only_what_is_taken_over_as_it_is() -> None:

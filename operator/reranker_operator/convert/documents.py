@@ -12,6 +12,7 @@ from reranker_operator.convert.model import Wishes
 from reranker_operator.convert.reader import ConvertError, Fields, Json, Notes, read_namespace, too_large
 from reranker_operator.convert.service import checked, convert_service, convert_spec, is_reranker
 from reranker_operator.convert.storage import Caches
+from reranker_operator.manifests import Loader
 
 GROUP, VERSION = "apps.nvidia.com", "v1alpha1"
 __all__ = ["Converted", "Wishes", "convert"]
@@ -198,25 +199,42 @@ def _documents(name: str, stream: BinaryIO) -> Iterator[Document]:
             place = f"{name}: document {number}"
             if too_large(value):
                 raise ConvertError(f"{place}: holds too much, or an alias of itself; split it")
-            if isinstance(value, dict) and value.get("kind") == "List" and isinstance(value.get("items"), list):
+            document = Document(place, value)
+            if _is_list(document):
                 for n, item in enumerate(value["items"]):
                     yield Document(f"{place}, items[{n}]", item)
             else:
-                yield Document(place, value)
+                yield document
     except (yaml.YAMLError, UnicodeDecodeError, ValueError, RecursionError) as error:
         words = "nested too deep" if isinstance(error, RecursionError) else " ".join(str(error).split())
         raise ConvertError(f"{name}: document {number + 1}: not YAML: {words}") from error
 
 
-class _Strict(yaml.SafeLoader):
+def _is_list(document: Document) -> bool:
+    """Whether it is a List of any kinds, as kubectl prints it, or one of NVIDIA's, as the server answers with."""
+    if not isinstance(document.value, dict) or not isinstance(document.value.get("items"), list):
+        return False
+    return document.value.get("kind") == "List" or str(document.kind).endswith("List")
+
+
+class _Strict(Loader):
     """Refuses a key that is there twice, of which only the last would be seen; keeps dates as they are written."""
 
-    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
-        keys = [key.value for key, _value in node.value if isinstance(key, yaml.ScalarNode)]
-        for key in keys:
-            if keys.count(key) > 1:
-                raise yaml.constructor.ConstructorError(None, None, f"the key {key} is there twice", node.start_mark)
-        return super().construct_mapping(node, deep)
+    def __init__(self, stream: BinaryIO) -> None:
+        super().__init__(stream)
+        self._looked_at: set[yaml.Node] = set()
+
+    def flatten_mapping(self, node: yaml.MappingNode) -> None:
+        """Put in what is merged (`<<`). Every mapping comes by here first, and has its own keys alone only then."""
+        if node not in self._looked_at:
+            self._looked_at.add(node)
+            keys: set[str] = set()
+            for key, _value in node.value:
+                if isinstance(key, yaml.ScalarNode) and key.value in keys:
+                    words = f"the key {key.value} is there twice"
+                    raise yaml.constructor.ConstructorError(None, None, words, node.start_mark)
+                keys |= {key.value} if isinstance(key, yaml.ScalarNode) else set()
+        super().flatten_mapping(node)
 
 
 def _as_written(_loader: _Strict, node: yaml.ScalarNode) -> str:
