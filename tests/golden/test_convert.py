@@ -324,6 +324,14 @@ def test_lists_of_nvidias_kinds_are_lists() -> None:
     assert "document 2, items[0]: NIMCache models: spec.source.ngc: left out" in said.stderr
 
 
+def test_a_service_called_others_does_not_get_lost_behind_them(tmp_path: Path) -> None:
+    manifests = f"kind: Secret\n---\n{SERVICE.replace('name: rerank', 'name: others')}"
+    said = run("-", "--keep-others", "--output", str(tmp_path), stdin=manifests)
+    assert said.returncode == 2
+    assert "others.yaml, and so does the service that is called others" in said.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_strict_writes_only_what_is_taken_over_as_it_is() -> None:
     assert run("-", "--strict", stdin=SERVICE).returncode == 0
     refused = run("-", "--strict", stdin=SERVICE + "  command: [sh]\n")
