@@ -89,10 +89,11 @@ def find_engine() -> str:
 
 
 def building(engine: str, labels: dict[str, str], folder: Path) -> list[str]:
-    """The command up to the person's options, with what makes the same source give the same image."""
+    """The command up to the person's options, with what makes podman and buildah build the same layers again."""
     values = dict(labels)
     own = []
-    if engine != "docker":  # which takes the time of all files from the argument; the OCI format has no HEALTHCHECK
+    # docker gets the time as an argument, from which BuildKit takes that of the image and not that of its files.
+    if engine != "docker":  # the OCI format, their default, has no HEALTHCHECK
         own = ["--format", "docker", "--layers", "--timestamp", values.pop("SOURCE_DATE_EPOCH")]
         # buildah's cache looks at a LABEL's words, not at the arguments in them (containers/buildah#5501): give values.
         text = (ROOT / "Dockerfile").read_text()
@@ -120,7 +121,7 @@ def is_cpu(options: argparse.Namespace, target: str) -> bool:
 
 
 def describe(source: str | None) -> dict[str, str]:
-    """The build arguments that become labels, and the time of all files."""
+    """The build arguments that become labels, and the time of the commit."""
     version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
     now = int(datetime.datetime.now(tz=datetime.UTC).timestamp())
     epoch = os.environ.get("SOURCE_DATE_EPOCH") or git("log", "-1", "--format=%ct") or str(now)

@@ -24,11 +24,15 @@ _N: Final = r"\d+\.\d+\.\d+"
 OWN: Final = re.compile(rf'(?<=^version = "){_N}(?="$)', re.MULTILINE)
 CHART: Final = re.compile(rf'(?:(?<=^version: )|(?<=^appVersion: )|(?<=^appVersion: ")){_N}', re.MULTILINE)
 IMAGES: Final = re.compile(rf"(?:(?<=/reranker-operator:)|(?<=/reranker-runtime:)|(?<=newTag: )){_N}")
+PAGES: Final = re.compile(
+    rf"(?:{IMAGES.pattern}|(?<=[?]ref=v){_N}|(?<=--build-arg VERSION=){_N}|(?<=by reranker-operator ){_N})"
+)
+"""An image, and in docs also a tag of git, an argument of a build, and what `diagnose` says of itself."""
 REPEATED: Final = (
     ("charts/*/Chart.yaml", CHART),
     ("README.md", IMAGES),
     ("deploy/**/*.yaml", IMAGES),
-    ("docs/**/*.md", IMAGES),
+    ("docs/**/*.md", PAGES),
     ("examples/**/*.yaml", IMAGES),
 )
 """Where it stands beside pyproject.toml."""

@@ -13,8 +13,9 @@ from reranker_operator import __version__
 from reranker_operator.api import KIND, InvalidResourceError, RerankerService
 from reranker_operator.api.crd import FILE_NAME, crd_yaml
 from reranker_operator.convert.command import convert
+from reranker_operator.convert.reader import too_large
 from reranker_operator.desired import Defaults, desired
-from reranker_operator.manifests import dump
+from reranker_operator.manifests import Loader, dump
 
 _NAME = "[a-z0-9](?:[-a-z0-9.]*[a-z0-9])?"
 _ALLOW_HOST_PATH = click.option(
@@ -73,9 +74,13 @@ def render(file: Any, host_paths: tuple[str, ...], runtime_image: str) -> None:
     from reranker_operator.reconcile.admission import host_path_problem  # noqa: PLC0415
 
     try:
-        documents = [document for document in yaml.safe_load_all(file) if document]
+        documents = [document for document in yaml.load_all(file, Loader) if document]
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         _fail(f"{file.name}: not YAML: {' '.join(str(error).split())}")
+    except RecursionError:
+        _fail(f"{file.name}: not YAML: nested too deep")
+    if any(map(too_large, documents)):
+        _fail(f"{file.name}: a document holds too much, or an alias of itself; split it")
     services = [document for document in documents if isinstance(document, dict) and document.get("kind") == KIND]
     if not services:
         _fail(f"{file.name}: holds no {KIND}; nothing to render")

@@ -1,8 +1,26 @@
-"""Objects as YAML, as the commands print them."""
+"""Objects as YAML, as the commands read and print them."""
 
 from typing import Any
 
 import yaml
+
+
+class Loader(yaml.SafeLoader):
+    """Tells of a scalar that is not what it is tagged or looks like (`!!int abc`, `2024-13-45`) as of other mistakes.
+
+    PyYAML lets through whatever int(), float() and the like happen to raise.
+    """
+
+    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
+        """Raises `ConstructorError` with the line."""
+        try:
+            return super().construct_object(node, deep)
+        except (ValueError, LookupError, AttributeError, ArithmeticError) as error:
+            if not isinstance(node, yaml.ScalarNode):
+                raise
+            kind = node.tag.rpartition(":")[2]
+            words = f"{node.value!r} is no {kind}; write it in quotes if it is text"
+            raise yaml.constructor.ConstructorError(None, None, words, node.start_mark) from error
 
 
 class _Plain(yaml.SafeDumper):

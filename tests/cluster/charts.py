@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ class Helm:
 
     binary: Path
     home: Path
+    chart: Path = CHART
 
     def run(self, *arguments: str, stdin: str | None = None) -> subprocess.CompletedProcess[str]:
         """Run a command, whatever comes of it."""
@@ -33,14 +35,25 @@ class Helm:
         """`helm template` as it would be installed by the README, of values as an object or in a file."""
         given = str(values) if isinstance(values, Path) else "-"
         text = None if isinstance(values, Path) else yaml.safe_dump(values or {})
-        command = ["template", "reranker-operator", str(CHART), "--namespace", "reranker-system", "--values", given]
-        return self.run(*command, *flags, stdin=text)
+        command = ["template", "reranker-operator", str(self.chart), "--namespace", "reranker-system"]
+        return self.run(*command, "--values", given, *flags, stdin=text)
 
     def objects(self, values: Json | Path | None = None, flags: Sequence[str] = ()) -> list[Json]:
         """Every object of it."""
         made = self.template(values, flags)
         assert made.returncode == 0, made.stderr
         return [each for each in yaml.load_all(made.stdout, yaml.CSafeLoader) if each]
+
+
+def golden_text(objects: list[Json], chart: Path = CHART) -> str:
+    """Objects as a golden file has them."""
+    return without_version(yaml.safe_dump_all(objects, sort_keys=False, width=120), chart)
+
+
+def without_version(text: str, chart: Path = CHART) -> str:
+    """Text with VERSION in the place of the chart's version, which each release changes."""
+    version = yaml.safe_load((chart / "Chart.yaml").read_text())["version"]
+    return re.sub(rf"(?<![\d.]){re.escape(version)}(?![\d.])", "VERSION", text)
 
 
 def flags_of(path: Path) -> list[str]:

@@ -6,6 +6,7 @@ import re
 import subprocess
 import uuid
 from collections.abc import Callable, Iterator
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from localkube.node import Capacity
 from localkube.operator_process import OperatorProcess
 from rerankers import Rerankers
 
-OPERATOR_IMAGE = "ghcr.io/reranker-operator/reranker-operator:0.1.0"
+OPERATOR_IMAGE = f"ghcr.io/reranker-operator/reranker-operator:{version('reranker-operator')}"
 NOT_RUN = pytest.StashKey[str]()
 FIGURES = pytest.StashKey[list[str]]()
 SEED = int(os.environ.get("FAULTS_SEED", "1"))

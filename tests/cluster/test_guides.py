@@ -230,7 +230,7 @@ def test_upgrade(rerankers: Rerankers, follow: Callable[[Page], str]) -> None:
     before = rerankers.wait_deployment("docs", template_hash)
     follow(read("upgrade", rerankers.namespace))
     after = rerankers.wait_deployment("docs", lambda found: template_hash(found) != before and found)
-    assert after["spec"]["template"]["metadata"]["annotations"]["release"] == "0.1.0"
+    assert after["spec"]["template"]["metadata"]["annotations"]["release"] == "of-june"
 
 
 def test_roll_back(rerankers: Rerankers, follow: Callable[[Page], str]) -> None:

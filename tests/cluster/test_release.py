@@ -10,11 +10,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import yaml
 from google.protobuf import json_format
 from in_toto_attestation.predicates.provenance.v1.provenance_pb2 import Provenance
 from in_toto_attestation.v1 import statement_pb2
 from in_toto_attestation.v1.statement import Statement
 
+from charts import Helm, flags_of, golden_text
 from localkube.build import control_plane
 
 NEXT = "987.6.5"
@@ -94,6 +96,15 @@ def test_helm_reads_the_chart_as_that_version(released: Path) -> None:
     rendered = subprocess.run(command, capture_output=True, text=True)
     assert rendered.returncode == 0, rendered.stderr
     assert f"reranker-operator/reranker-operator:{NEXT}" in rendered.stdout
+
+
+def test_the_golden_files_of_the_chart_outlive_the_release(released: Path, tmp_path: Path) -> None:
+    chart, place = released / "charts/reranker-operator", released / "tests/cluster/chart"
+    values = place / "values/default.yaml"
+    made = Helm(control_plane(), tmp_path, chart).objects(values, flags_of(values))
+    assert f"reranker-operator/reranker-operator:{NEXT}" in json.dumps(made)
+    expected = (place / "output/default.yaml").read_text()
+    assert list(yaml.safe_load_all(golden_text(made, chart))) == list(yaml.safe_load_all(expected))
 
 
 def test_the_same_commit_gives_the_same_bytes_elsewhere(

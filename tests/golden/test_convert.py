@@ -5,6 +5,7 @@ Each input is converted for NVIDIA's image, and those of `BUNDLED` for the bundl
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import sys
@@ -163,6 +164,9 @@ def test_a_manifest_with_every_field_has_every_one_that_is_left_out() -> None:
         ("a: 1\n---\nb: *nowhere\n", "document 2: not YAML"),
         ("a: 1\na: 2\n", "document 1: not YAML: the key a is there twice"),
         (b"\xff\xfe\x00a: 1", "not YAML"),
+        ("!!map [1]", "document 1: not YAML: expected a mapping node, but found sequence"),
+        ("a: !!bool maybe", "document 1: not YAML: 'maybe' is no bool"),
+        ("a: &a {b: 1}\nc: {<<: *a, d: 1, d: 2}\n", "document 1: not YAML: the key d is there twice"),
         ("[" * 3000, "nested too deep"),
         ("- &a [*a]\n", "holds too much, or an alias of itself"),
         (
@@ -250,6 +254,44 @@ def test_files_are_written_whole_and_never_over_others(tmp_path: Path) -> None:
     assert yaml.safe_load((tmp_path / "rerank.yaml").read_text())["kind"] == "RerankerService"
 
 
+CACHE = """\
+apiVersion: apps.nvidia.com/v1alpha1
+kind: NIMCache
+metadata: {name: models}
+spec: {source: {ngc: {modelPuller: any}}, storage: {pvc: {name: models}}}
+"""
+PIPELINE = """\
+apiVersion: apps.nvidia.com/v1alpha1
+kind: NIMPipeline
+metadata: {name: rag}
+spec:
+  services:
+    - name: rerank
+      spec:
+        image: {repository: nvcr.io/nim/nvidia/rerank, tag: "1"}
+        storage: {nimCache: {name: models}}
+        resources: {limits: {nvidia.com/gpu: 1}}
+"""
+
+
+@pytest.mark.parametrize("manifest", [SERVICE, CACHE, PIPELINE], ids=["NIMService", "NIMCache", "NIMPipeline"])
+@pytest.mark.parametrize("namespace", ["../above", "/elsewhere", "a.b", "Search", "n" * 64, 5, ["a"], False])
+def test_a_namespace_that_is_none_is_refused_and_nothing_is_written(
+    manifest: str, namespace: object, tmp_path: Path
+) -> None:
+    """It is part of the file's name, so that a path would lead out of the directory that was given."""
+    document = yaml.safe_load(manifest)
+    document["metadata"]["namespace"] = namespace
+    folder = tmp_path / "made"
+    folder.mkdir()
+    said = run("-", "--output", str(folder), stdin=yaml.safe_dump_all([document, yaml.safe_load(SERVICE)]))
+    assert (said.returncode, said.stdout) == (2, "")
+    line = said.stderr.splitlines()[0]
+    assert f"document 1: {document['kind']} {document['metadata']['name']}: metadata.namespace must be " in line
+    assert json.dumps(namespace)[:50] in line
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+
+
 def test_other_documents_are_kept_where_that_is_asked_for(tmp_path: Path) -> None:
     secret = "kind: Secret\napiVersion: v1\nmetadata: {name: ngc, created: 2026-01-01}\n"
     result = run("-", "--keep-others", stdin=f"{secret}---\n{SERVICE}")
@@ -259,11 +301,93 @@ def test_other_documents_are_kept_where_that_is_asked_for(tmp_path: Path) -> Non
     assert yaml.safe_load((tmp_path / "others.yaml").read_text())["kind"] == "Secret"
 
 
+def test_what_is_merged_is_no_key_that_is_there_twice() -> None:
+    """A mapping that another one merges has the keys of what it merges itself by then, beside its own."""
+    merged = "base: {image: &image {tag: '1'}, own: &own {<<: *image, tag: '2'}}\nagain: {<<: *own}\n"
+    said = run("-", "--keep-others", stdin=f"{merged}---\n{SERVICE}")
+    assert said.returncode == 0, said.stderr
+    kept, _service = yaml.safe_load_all(said.stdout)
+    assert kept == {"base": {"image": {"tag": "1"}, "own": {"tag": "2"}}, "again": {"tag": "2"}}
+
+
+def test_lists_of_nvidias_kinds_are_lists() -> None:
+    """As the server answers with; kubectl makes a List of any kinds of it."""
+    cache, service = yaml.safe_load(CACHE), yaml.safe_load(SERVICE)
+    service["spec"]["storage"] = {"nimCache": {"name": "models"}}
+    lists = [
+        {"apiVersion": "apps.nvidia.com/v1alpha1", "kind": f"{each['kind']}List", "metadata": {}, "items": [each]}
+        for each in (service, cache)
+    ]
+    said = run("-", stdin=yaml.safe_dump_all(lists))
+    assert said.returncode == 0, said.stderr
+    assert yaml.safe_load(said.stdout)["spec"]["nim"]["cache"] == {"existingClaim": "models"}
+    assert "document 2, items[0]: NIMCache models: spec.source.ngc: left out" in said.stderr
+
+
+def test_a_service_called_others_does_not_get_lost_behind_them(tmp_path: Path) -> None:
+    manifests = f"kind: Secret\n---\n{SERVICE.replace('name: rerank', 'name: others')}"
+    said = run("-", "--keep-others", "--output", str(tmp_path), stdin=manifests)
+    assert said.returncode == 2
+    assert "others.yaml, and so does the service that is called others" in said.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_strict_writes_only_what_is_taken_over_as_it_is() -> None:
     assert run("-", "--strict", stdin=SERVICE).returncode == 0
     refused = run("-", "--strict", stdin=SERVICE + "  command: [sh]\n")
     assert (refused.returncode, refused.stdout) == (1, "")
     assert "spec.command: left out" in refused.stderr
+
+
+def test_strict_takes_objects_as_a_cluster_has_them() -> None:
+    """The server and NVIDIA's operator have written to each of them, and nobody can leave that away."""
+    live = yaml.safe_load(SERVICE)
+    live["metadata"] |= {
+        "uid": "3b1f6c38-6f3f-4c0e-8d5e-9b7c5a7a1f10",
+        "finalizers": ["finalizer.nimservice.apps.nvidia.com"],
+        "ownerReferences": [{"apiVersion": "apps.nvidia.com/v1alpha1", "kind": "NIMPipeline", "name": "rag"}],
+    }
+    live["status"] = {"state": "Ready", "availableReplicas": 1}
+    said = run("-", "--strict", stdin=yaml.safe_dump(live))
+    assert (said.returncode, said.stderr) == (0, "")
+    assert list(yaml.safe_load(said.stdout)["metadata"]) == ["name"]
+
+
+def test_what_is_not_converted_keeps_strict_from_nothing() -> None:
+    """Neither a cache that no service uses nor a pipeline's service that does not rank."""
+    pipeline = yaml.safe_load(PIPELINE)
+    del pipeline["spec"]["services"][0]["spec"]["storage"]
+    chat = {"name": "chat", "dependencies": [{"name": "rerank", "port": 8000}], "unheard": "of"}
+    pipeline["spec"]["services"].append({**chat, "spec": {"image": {"repository": "nvcr.io/nim/meta/chat"}}})
+    said = run("-", "--strict", stdin=f"{CACHE}---\n{yaml.safe_dump(pipeline)}")
+    assert said.returncode == 0, said.stderr
+    passed = "NIMPipeline rag: spec.services[1] (chat) passed over", "NIMCache models passed over"
+    lines = said.stderr.splitlines()
+    assert len(lines) == len(passed)
+    assert all(words in line for words, line in zip(passed, lines, strict=True))
+    used = run("-", "--strict", stdin=f"{CACHE}---\n{PIPELINE}")
+    assert used.returncode == 1
+    assert "document 1: NIMCache models: spec.source.ngc: left out" in used.stderr
+
+
+def test_what_a_pipeline_has_beside_its_rerankers_is_kept_where_that_is_asked_for() -> None:
+    mixed = yaml.safe_load(PIPELINE)
+    off = {**mixed["spec"]["services"][0], "name": "rerank-before", "enabled": False}
+    chat = {"name": "chat", "spec": {"image": {"repository": "nvcr.io/nim/meta/chat"}}}
+    mixed["spec"]["services"] += [chat, off]
+    none = {**mixed, "metadata": {"name": "answers"}, "spec": {"services": [chat]}}
+    empty = {**mixed, "metadata": {"name": "empty"}, "spec": {"services": []}}
+    said = run("-", "--keep-others", stdin=yaml.safe_dump_all([mixed, none, empty]))
+    assert said.returncode == 0, said.stderr
+    kept, *as_they_are, service = yaml.safe_load_all(said.stdout)
+    assert (service["kind"], service["metadata"]["name"]) == ("RerankerService", "rerank")
+    assert kept == {**mixed, "spec": {"services": [chat, off]}}
+    assert as_they_are == [none, empty]
+    for name in ("answers", "empty"):
+        assert f"NIMPipeline {name} passed over: none of its services is converted" in said.stderr
+
+    (whole,) = yaml.safe_load_all(run("-", "--keep-others", stdin=PIPELINE).stdout)
+    assert whole["kind"] == "RerankerService", "nothing is left of the pipeline"
 
 
 def test_a_service_that_does_not_rank_is_passed_over_unless_it_is_named() -> None:

@@ -55,6 +55,27 @@ def test_render_refuses_in_one_line_that_names_the_field(path: Path) -> None:
     assert expected in result.stderr
 
 
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("a: !!int abc", "'abc' is no int"),
+        ("a: !!int ''", "'' is no int"),
+        ("a: !!bool maybe", "'maybe' is no bool"),
+        ("a: !!timestamp today", "'today' is no timestamp"),
+        ("b: 1\na: 2024-13-45", "'2024-13-45' is no timestamp; write it in quotes if it is text in"),
+        ("a: [", "not YAML"),
+        ("[" * 3000, "nested too deep"),
+        ("kind: RerankerService\nspec: &a {model: *a}", "an alias of itself"),
+    ],
+)
+def test_render_says_in_one_line_what_is_no_yaml(text: str, said: str, tmp_path: Path) -> None:
+    (tmp_path / "odd.yaml").write_text(text)
+    result = render(tmp_path / "odd.yaml")
+    assert (result.returncode, result.stdout) == (2, "")
+    assert len(result.stderr.splitlines()) == 1
+    assert said in result.stderr
+
+
 @pytest.mark.parametrize("path", sorted((HERE.parent.parent / "examples").glob("*.yaml")), ids=lambda path: path.stem)
 def test_render_takes_every_example_as_it_is(path: Path) -> None:
     result = render(path, "--allow-host-path", "/srv/models")

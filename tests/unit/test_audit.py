@@ -96,6 +96,15 @@ def test_what_may_not_ship_is_named(clone: Path) -> None:
     assert "Traceback" not in done.stderr
 
 
+def test_without_a_checkout_the_pins_are_not_looked_for_and_a_line_says_so(clone: Path) -> None:
+    (clone / ".git").rename(clone / "kept")
+    done = audit(clone, "pins")
+    assert done.returncode == 1
+    assert len(done.stderr.splitlines()) == 1
+    assert "git does not tell" in done.stderr
+    assert "audit a git checkout" in done.stderr
+
+
 def edit(path: Path, old: str, new: str) -> None:
     text = path.read_text()
     assert old in text

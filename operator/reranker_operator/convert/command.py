@@ -13,6 +13,8 @@ from reranker_operator.convert.files import FilesError, write_files
 from reranker_operator.convert.model import Wishes
 from reranker_operator.manifests import dump
 
+_OTHERS = "others.yaml"
+
 
 def _model(_context: click.Context, _option: click.Parameter, value: str | None) -> tuple[str, str] | None:
     if value is None:
@@ -109,8 +111,10 @@ def _check(output: Path | None, runtime: str, chosen: dict[str, Any]) -> None:
 
 def _write(output: Path, result: Converted, others: list[Any], *, force: bool) -> None:
     contents = {_file_name(each): dump([each]) for each in result.services}
+    if others and _OTHERS in contents:
+        _fail(f"--keep-others writes {_OTHERS}, and so does the service that is called others; leave --output out")
     if others:
-        contents["others.yaml"] = dump(others)
+        contents[_OTHERS] = dump(others)
     try:
         for path in write_files(output, contents, replace=force):
             click.echo(f"reranker-operator: wrote {path}", err=True)

@@ -9,9 +9,10 @@ import yaml
 from reranker_operator.api import KIND
 from reranker_operator.api.resource import API_VERSION
 from reranker_operator.convert.model import Wishes
-from reranker_operator.convert.reader import ConvertError, Fields, Json, Notes, too_large
+from reranker_operator.convert.reader import ConvertError, Fields, Json, Notes, read_namespace, too_large
 from reranker_operator.convert.service import checked, convert_service, convert_spec, is_reranker
 from reranker_operator.convert.storage import Caches
+from reranker_operator.manifests import Loader
 
 GROUP, VERSION = "apps.nvidia.com", "v1alpha1"
 __all__ = ["Converted", "Wishes", "convert"]
@@ -48,7 +49,7 @@ class Converted:
 
     services: list[Json] = field(default_factory=list)
     others: list[Any] = field(default_factory=list)
-    """Documents that were passed over, as they are."""
+    """Documents that were passed over, as they are; a NIMPipeline without its services that were converted."""
     told: list[str] = field(default_factory=list)
     """A line for each field that became nothing, or not quite the same."""
     passed: list[str] = field(default_factory=list)
@@ -71,10 +72,14 @@ def convert(files: list[tuple[str, BinaryIO]], wishes: Wishes) -> Converted:
     caches, by_key = _read_caches([each for each in documents if each.kind == "NIMCache"], result)
     for each in documents:
         _convert(each, caches, wishes, result)
-    for key, each in by_key.items():
-        if key not in caches.used:
+    told, result.told = result.told, []
+    for key, (each, notes) in by_key.items():
+        if key in caches.used:
+            _note(each, notes, result)
+        else:
             result.others.append(each.value)
             result.passed.append(f"{each.place}: {each.name} passed over: no service that is converted names it")
+    result.told += told
     _check_names(result, wishes)
     return result
 
@@ -109,26 +114,37 @@ def _check_version(version: str) -> None:
 def _pipeline(document: Document, caches: Caches, wishes: Wishes, notes: Notes, result: Converted) -> list[Json]:
     """The rerankers of a NIMPipeline; its other services stay with it."""
     whole = Fields(document.value, "", notes)
-    for each in ("apiVersion", "kind", "status"):
+    for each in ("apiVersion", "kind", "metadata", "status"):
         whole.raw(each)
-    metadata = whole.raw("metadata")
-    namespace = metadata.get("namespace") if isinstance(metadata, dict) else None
+    # Read apart from the rest: of a pipeline's metadata nothing is told but what is wrong with its namespace.
+    namespace = read_namespace(Fields(document.value, "", Notes()).child("metadata"))
+    spec = whole.child("spec")
     made: list[Json] = []
-    for service in whole.child("spec").children("services"):
+    kept: list[Any] = []
+    for n, entry in enumerate(spec.entries("services")):
+        service = Fields(entry, f"{spec.at('services')}[{n}]", notes)
         name, enabled = service.text("name"), service.flag("enabled")
-        service.leave("dependencies", "start order and addresses of other services are theirs to know")
         if name is None:
             raise ConvertError(f"{service.at('name')} is missing")
         given = service.raw("spec")
         if enabled is False or not _wanted(given, name, wishes):
             why = "is switched off (enabled: false)" if enabled is False else "does not look like a reranker"
             result.passed.append(f"{document.place}: {document.name}: {service.path} ({name}) passed over: it {why}")
+            kept.append(entry)
             continue
-        spec = convert_spec(service.child("spec"), name, namespace, caches, wishes)
+        service.leave("dependencies", "start order and addresses of other services are theirs to know")
+        converted = convert_spec(service.child("spec"), name, namespace, caches, wishes)
+        service.finish()
         identity = {"name": name, **({"namespace": namespace} if namespace else {})}
-        whole_service = {"apiVersion": API_VERSION, "kind": KIND, "metadata": identity, "spec": spec}
+        whole_service = {"apiVersion": API_VERSION, "kind": KIND, "metadata": identity, "spec": converted}
         made.append(checked(whole_service, service.path))
+    if not made:
+        result.passed.append(f"{document.place}: {document.name} passed over: none of its services is converted")
+        result.others.append(document.value)
+        return []
     whole.finish()
+    if kept:
+        result.others.append({**document.value, "spec": {**document.value["spec"], "services": kept}})
     return made
 
 
@@ -140,16 +156,18 @@ def _no_reranker(place: str, name: str) -> str:
     return f"{place}: {name} passed over: it does not look like a reranker; --service NAME converts it all the same"
 
 
-def _read_caches(documents: list[Document], result: Converted) -> tuple[Caches, dict[tuple[str, str], Document]]:
+def _read_caches(
+    documents: list[Document], result: Converted
+) -> tuple[Caches, dict[tuple[str, str], tuple[Document, Notes]]]:
+    """The NIMCaches, and by namespace and name what there is to tell of each, should a service use it."""
     caches, by_key = Caches(), {}
     for each in documents:
         notes = Notes()
         try:
             _check_version(each.value["apiVersion"])
-            by_key[caches.add(Fields(each.value, "", notes))] = each
+            by_key[caches.add(Fields(each.value, "", notes))] = each, notes
         except ConvertError as error:
             result.errors.append(f"{each.place}: {each.name}: {error}")
-        _note(each, notes, result)
     return caches, by_key
 
 
@@ -181,25 +199,42 @@ def _documents(name: str, stream: BinaryIO) -> Iterator[Document]:
             place = f"{name}: document {number}"
             if too_large(value):
                 raise ConvertError(f"{place}: holds too much, or an alias of itself; split it")
-            if isinstance(value, dict) and value.get("kind") == "List" and isinstance(value.get("items"), list):
+            document = Document(place, value)
+            if _is_list(document):
                 for n, item in enumerate(value["items"]):
                     yield Document(f"{place}, items[{n}]", item)
             else:
-                yield Document(place, value)
+                yield document
     except (yaml.YAMLError, UnicodeDecodeError, ValueError, RecursionError) as error:
         words = "nested too deep" if isinstance(error, RecursionError) else " ".join(str(error).split())
         raise ConvertError(f"{name}: document {number + 1}: not YAML: {words}") from error
 
 
-class _Strict(yaml.SafeLoader):
+def _is_list(document: Document) -> bool:
+    """Whether it is a List of any kinds, as kubectl prints it, or one of NVIDIA's, as the server answers with."""
+    if not isinstance(document.value, dict) or not isinstance(document.value.get("items"), list):
+        return False
+    return document.value.get("kind") == "List" or str(document.kind).endswith("List")
+
+
+class _Strict(Loader):
     """Refuses a key that is there twice, of which only the last would be seen; keeps dates as they are written."""
 
-    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
-        keys = [key.value for key, _value in node.value if isinstance(key, yaml.ScalarNode)]
-        for key in keys:
-            if keys.count(key) > 1:
-                raise yaml.constructor.ConstructorError(None, None, f"the key {key} is there twice", node.start_mark)
-        return super().construct_mapping(node, deep)
+    def __init__(self, stream: BinaryIO) -> None:
+        super().__init__(stream)
+        self._looked_at: set[yaml.Node] = set()
+
+    def flatten_mapping(self, node: yaml.MappingNode) -> None:
+        """Put in what is merged (`<<`). Every mapping comes by here first, and has its own keys alone only then."""
+        if node not in self._looked_at:
+            self._looked_at.add(node)
+            keys: set[str] = set()
+            for key, _value in node.value:
+                if isinstance(key, yaml.ScalarNode) and key.value in keys:
+                    words = f"the key {key.value} is there twice"
+                    raise yaml.constructor.ConstructorError(None, None, words, node.start_mark)
+                keys |= {key.value} if isinstance(key, yaml.ScalarNode) else set()
+        super().flatten_mapping(node)
 
 
 def _as_written(_loader: _Strict, node: yaml.ScalarNode) -> str:

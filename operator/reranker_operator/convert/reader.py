@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 Json = dict[str, Any]
+_DNS_LABEL = re.compile("[a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?")
 
 
 class ConvertError(Exception):
@@ -131,6 +132,15 @@ class Fields:
         if found is not None and not isinstance(found, kind):
             raise ConvertError(f"{self.at(name)} must be {words}, not {shown(found)}")
         return found
+
+
+def read_namespace(metadata: Fields) -> str | None:
+    """`metadata.namespace`. It becomes part of a file's name and of hosts: nothing but a DNS label is let through."""
+    namespace = metadata.text("namespace")
+    if namespace is not None and _DNS_LABEL.fullmatch(namespace) is None:
+        words = "must be the name of a namespace (lower-case letters, digits and '-', at most 63 characters)"
+        raise ConvertError(f"{metadata.at('namespace')} {words}, not {shown(namespace)}")
+    return namespace
 
 
 def shown(value: Any) -> str:

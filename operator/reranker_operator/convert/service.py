@@ -9,11 +9,12 @@ from reranker_operator.api.runtime import Runtime
 from reranker_operator.api.spec import LABEL_PREFIX, OWNED_LABELS
 from reranker_operator.convert import exposure, model
 from reranker_operator.convert.model import Wishes
-from reranker_operator.convert.reader import ConvertError, Fields, Json, shown
+from reranker_operator.convert.reader import ConvertError, Fields, Json, read_namespace, shown
 from reranker_operator.convert.storage import Caches, Store, leave, read_storage
 from reranker_operator.convert.table import LEFT
 
 _SERVER_SET = ("creationTimestamp", "generation", "managedFields", "resourceVersion", "selfLink", "uid")
+_OPERATORS_SET = ("ownerReferences", "finalizers")
 _LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
 _HALF = {"type": "Resource", "resource": {"name": "cpu", "target": {"type": "Utilization", "averageUtilization": 80}}}
 
@@ -31,7 +32,7 @@ def convert_service(document: Fields, caches: Caches, wishes: Wishes) -> Json:
     """The RerankerService of a NIMService. Raises `ConvertError`."""
     document.raw("apiVersion")
     document.raw("kind")
-    document.leave("status", "operators write it")
+    document.raw("status")  # operators write it
     metadata = _metadata(document.child("metadata"))
     spec = convert_spec(document.child("spec"), metadata["name"], metadata.get("namespace"), caches, wishes)
     document.finish()
@@ -76,17 +77,15 @@ def _metadata(metadata: Fields) -> Json:
     if name is None:
         raise ConvertError("metadata.name is missing")
     made: Json = {"name": name}
-    if (namespace := metadata.text("namespace")) is not None:
+    if (namespace := read_namespace(metadata)) is not None:
         made["namespace"] = namespace
     if labels := metadata.strings("labels"):
         made["labels"] = labels
     kept = {key: value for key, value in metadata.strings("annotations").items() if key != _LAST_APPLIED}
     if kept:
         made["annotations"] = kept
-    for each in _SERVER_SET:
-        metadata.raw(each)  # the server writes them; a manifest has none
-    metadata.leave("ownerReferences", "it is an object of its own now")
-    metadata.leave("finalizers", "they are another operator's")
+    for each in (*_SERVER_SET, *_OPERATORS_SET):
+        metadata.raw(each)  # every live object has them, and no manifest that a person wrote
     return made
 
 

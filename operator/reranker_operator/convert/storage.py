@@ -4,7 +4,7 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-from reranker_operator.convert.reader import ConvertError, Fields, Json
+from reranker_operator.convert.reader import ConvertError, Fields, Json, read_namespace
 from reranker_operator.convert.table import CACHE_LEFT
 
 _MEBIBYTE = 1 << 20
@@ -52,7 +52,7 @@ class Caches:
 def _read_cache(cache: Fields) -> tuple[tuple[str, str], Store]:
     """A NIMCache: its claim, and its repository of a hub, if that is its source."""
     metadata, spec = cache.child("metadata"), cache.child("spec")
-    name, namespace = metadata.text("name"), metadata.text("namespace")
+    name, namespace = metadata.text("name"), read_namespace(metadata)
     if name is None:
         raise ConvertError("metadata.name is missing")
     for each in ("labels", "annotations", "creationTimestamp", "generation", "managedFields"):
