@@ -1,9 +1,11 @@
 """An API server that is overloaded, fails or says nothing: the operator gets there all the same."""
 
+import time
+
 import pytest
 
 from faults import CHEAP, Faulty, Scene
-from localkube.faultproxy import every
+from localkube.faultproxy import Call, every
 from localkube.processes import wait_until
 
 EDITS = 10
@@ -26,6 +28,22 @@ def test_every_request_fails_for_a_time(faulty: Faulty, scene: Scene, status: in
         scene.edit()
         scene.rerankers.delete(CHEAP[0])
         wait_until("requests to have failed", lambda: fault.met >= EDITS, timeout=60)
+    scene.converged()
+
+
+def test_a_failure_that_is_told_in_ever_other_words_is_not_tried_again_at_once(faulty: Faulty, scene: Scene) -> None:
+    """Each write of the status is an event, and no reason to try again: the pauses between tries grow."""
+
+    def deployments(call: Call) -> bool:
+        return (call.verb, call.resource) == ("patch", "deployments")
+
+    with faulty.proxy.failing(500, deployments) as fault:
+        scene.edit(CHEAP[0])
+        scene.rerankers.cluster.delete("apps/v1", "Deployment", CHEAP[0], scene.rerankers.namespace)
+        wait_until("a first try", lambda: fault.met >= 1, timeout=60)
+        begun = time.monotonic()
+        wait_until("more of them", lambda: fault.met >= 5, timeout=60)
+        assert time.monotonic() - begun > 0.5 + 1 + 2
     scene.converged()
 
 

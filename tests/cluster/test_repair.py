@@ -1,5 +1,6 @@
 """Whoever edits or deletes a child, it is put back; what is none of ours is left alone."""
 
+import json
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -136,8 +137,15 @@ def test_an_edited_image_and_foreign_container_env_and_volume_go(standing: Reran
             {"spec": {"template": {"spec": {"hostNetwork": True, "hostPID": True}}}},
             lambda item: not {"hostNetwork", "hostPID"} & item["spec"]["template"]["spec"].keys(),
         ),
+        (
+            {"spec": {"template": {"spec": {"dnsPolicy": "None", "dnsConfig": {"nameservers": ["203.0.113.1"]}}}}},
+            lambda item: (
+                item["spec"]["template"]["spec"]["dnsPolicy"] == "ClusterFirst"
+                and "dnsConfig" not in item["spec"]["template"]["spec"]
+            ),
+        ),
     ],
-    ids=["paused", "host-network"],
+    ids=["paused", "host-network", "dns"],
 )
 def test_foreign_fields_that_decide_what_runs_go(
     standing: Rerankers, patch: Json, gone: Callable[[Json], bool]
@@ -147,6 +155,33 @@ def test_foreign_fields_that_decide_what_runs_go(
     assert not gone(dict(edited))
     standing.wait_deployment("docs", gone)
     standing.wait_ready("docs")
+
+
+def test_what_is_added_to_a_container_of_ours_goes(standing: Rerankers) -> None:
+    standing.wait_ready("docs")
+    wanted = standing.deployment("docs")["spec"]["template"]["spec"]
+    container = {
+        "name": "ranking",
+        "securityContext": {"capabilities": {"add": ["NET_BIND_SERVICE"]}},
+        "volumeMounts": [{"mountPath": "/tmp", "name": "tmp", "subPath": "other"}],
+        "ports": [{"containerPort": 8000, "hostPort": 8000}],
+        "readinessProbe": {"initialDelaySeconds": 3600},
+    }
+    patch = {"spec": {"template": {"spec": {"containers": [container], "readinessGates": [{"conditionType": "x/y"}]}}}}
+    where = ("-n", standing.namespace)
+    standing.cluster.kubectl(*where, "patch", "deployment/docs", "--patch", json.dumps(patch))
+    standing.wait_deployment("docs", lambda item: item["spec"]["template"]["spec"] == wanted)
+    standing.wait_ready("docs")
+
+
+def test_what_is_refused_changes_no_pod(rerankers: Rerankers) -> None:
+    rerankers.apply("docs")
+    rerankers.wait_ready("docs")
+    before = rerankers.deployment("docs")["spec"]
+    rerankers.apply("docs", server={"env": [{"name": "A", "value": "b"}]}, pod={"labels": {"team": "two words"}})
+    refused = rerankers.wait_condition("docs", "Accepted", "False", "ChildRefused", generation=2)
+    assert "two words" in refused["message"]
+    assert rerankers.deployment("docs")["spec"] == before
 
 
 def test_what_the_server_writes_in_its_own_way_is_no_edit(rerankers: Rerankers) -> None:

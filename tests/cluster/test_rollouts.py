@@ -95,6 +95,24 @@ def test_a_failed_rollout_is_taken_back_and_stays_so_until_the_spec_changes(
     rerankers.wait_condition("docs", "Progressing", "True", "Crashing", generation=5)
 
 
+@pytest.mark.long
+def test_a_failed_rollout_is_taken_back_where_there_is_room_for_one_pod_alone(rerankers: Rerankers) -> None:
+    """The failed pod holds the GPUs that the earlier template needs again."""
+    rollout = {"onFailure": "Rollback", "progressDeadlineSeconds": 15, "surgeTimeoutSeconds": 1}
+    rerankers.apply("docs", **ALL_OF_A_NODE, rollout=rollout)
+    rerankers.wait_ready("docs")
+    good = template(rerankers, "docs")
+    rerankers.apply("docs", **ALL_OF_A_NODE, rollout=rollout, server=BROKEN)
+    rerankers.wait_condition("docs", "Stalled", "True", "RolledBack", generation=2)
+
+    def as_before(found: Json) -> bool:
+        status = found["status"]
+        return found["spec"]["template"] == good and status.get("readyReplicas") == status.get("updatedReplicas") == 1
+
+    rerankers.wait_deployment("docs", as_before)
+    assert len(rerankers.rank("docs", "q", ["a", "b"])["rankings"]) == 2
+
+
 def test_a_failed_rollout_that_is_held_says_so_with_the_cause(rerankers: Rerankers) -> None:
     rerankers.apply("docs", rollout={"progressDeadlineSeconds": 10}, server=BROKEN)
     stalled = rerankers.wait_condition("docs", "Stalled", "True", "ProgressDeadlineExceeded")

@@ -46,6 +46,7 @@ def paths(operations: list[dict[str, Any]]) -> list[str]:
 
 def test_nothing_foreign_means_no_operation(live: dict[str, Any], wanted: dict[str, Any]) -> None:
     pod(live)["dnsPolicy"] = "ClusterFirst"
+    pod(live)["schedulerName"] = "default-scheduler"
     pod(live)["containers"][0]["imagePullPolicy"] = "IfNotPresent"
     assert removals(live, wanted, []) == []
 
@@ -78,6 +79,37 @@ def test_a_server_that_defaults_requests_from_limits_is_no_stranger(
         ),
         (lambda p: p["securityContext"].update(sysctls=[{"name": "x"}]), "/securityContext/sysctls"),
         (
+            lambda p: p["containers"][0]["securityContext"]["capabilities"].update(add=["NET_RAW"]),
+            "/containers/0/securityContext/capabilities/add",
+        ),
+        (
+            lambda p: p["containers"][0]["volumeMounts"][0].update(subPath="other"),
+            "/containers/0/volumeMounts/0/subPath",
+        ),
+        (lambda p: p["containers"][0]["ports"][0].update(hostPort=80), "/containers/0/ports/0/hostPort"),
+        (
+            lambda p: p["containers"][0]["readinessProbe"].update(initialDelaySeconds=3600),
+            "/containers/0/readinessProbe/initialDelaySeconds",
+        ),
+        (
+            lambda p: p["containers"][0]["readinessProbe"]["httpGet"].update(host="elsewhere"),
+            "/containers/0/readinessProbe/httpGet/host",
+        ),
+        (
+            lambda p: p["containers"][0]["resources"].update(claims=[{"name": "x"}]),
+            "/containers/0/resources/claims",
+        ),
+        (lambda p: p.update(schedulerName="other"), "/schedulerName"),
+        (lambda p: p.update(dnsPolicy="None"), "/dnsPolicy"),
+        (lambda p: p.update(dnsConfig={"nameservers": ["203.0.113.1"]}), "/dnsConfig"),
+        (lambda p: p.update(readinessGates=[{"conditionType": "x"}]), "/readinessGates"),
+        (
+            lambda p: p["topologySpreadConstraints"].append(
+                {"maxSkew": 1, "topologyKey": "rack", "whenUnsatisfiable": "DoNotSchedule"}
+            ),
+            "/topologySpreadConstraints/2",
+        ),
+        (
             lambda p: p["containers"][0]["resources"]["limits"].update({"a/b": "1"}),
             "/containers/0/resources/limits/a~1b",
         ),
@@ -102,6 +134,8 @@ def test_all_at_once_leaves_exactly_what_is_wanted(live: dict[str, Any], wanted:
     pod(live)["containers"].insert(0, {"name": "x", "image": "x"})
     pod(live)["containers"][1]["env"].insert(3, {"name": "X", "value": "1"})
     pod(live)["containers"][1]["lifecycle"] = {"preStop": {"sleep": {"seconds": 1}}}
+    pod(live)["containers"][1]["volumeMounts"][1]["subPath"] = "other"
+    pod(live)["containers"][1]["volumeMounts"].insert(0, {"name": "x", "mountPath": "/x"})
     pod(live)["initContainers"][0]["env"] = [{"name": "X", "value": "1"}]
     pod(live)["initContainers"].insert(0, {"name": "y", "image": "y"})
     pod(live)["volumes"].insert(0, {"name": "x", "emptyDir": {}})

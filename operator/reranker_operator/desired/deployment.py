@@ -47,7 +47,7 @@ def deployment(service: RerankerService, template: Template, model_hash: str | N
     """The Deployment of `template`, or of the one to fall back to."""
     notes = {MODEL_HASH: model_hash} if model_hash is not None else {}
     if given.make_room:
-        notes[REPLACED] = str(template["metadata"]["labels"][TEMPLATE_HASH])
+        notes[REPLACED] = str((given.fallback or template)["metadata"]["labels"][TEMPLATE_HASH])
     if given.scaled:
         notes[SCALED] = "true"
     replace = given.make_room or service.spec.rollout.strategy is RolloutStrategy.REPLACE

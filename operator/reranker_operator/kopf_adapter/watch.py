@@ -3,7 +3,7 @@
 import asyncio
 import datetime
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import kopf
@@ -14,6 +14,8 @@ from reranker_operator.api import GROUP, PLURAL, VERSION
 _TOKEN_SECONDS = 60
 """Bound tokens are rotated on disk; the official client re-reads them, and kopf asks again after this time."""
 _SILENCE_SECONDS = 600
+_TELLING = ("uid", "generation", "deletionTimestamp")
+"""What of a service's metadata says that there is something to do."""
 _STOP_SECONDS = 5
 _IDENTITY: Any = "reranker-operator"
 """kopf would make one from the user's name, and fail in an image where the numeric user has none."""
@@ -22,7 +24,8 @@ Key = tuple[str, str]
 
 
 async def watch(configuration: client.Configuration, namespaces: Sequence[str], enqueue: Callable[[Key], None]) -> None:
-    """Call `enqueue` with every service that is there, and again whenever something happens to one, until cancelled.
+    """Call `enqueue` with every service that is there, and again with one whose spec changes or that is deleted, until
+    cancelled.
 
     `namespaces` empty means all. Ends, or raises what kopf raises, when a watch cannot be kept: the process must then
     end and be started again, since it must not look alive.
@@ -78,8 +81,20 @@ async def _operator(
     async def log_in(**_: Any) -> kopf.ConnectionInfo:
         return await _connection(configuration)
 
-    async def service_event(*, namespace: str | None, name: str, **_: Any) -> None:
-        enqueue((namespace or "", name))
+    seen: dict[Key, tuple[object, ...]] = {}
+
+    async def service_event(
+        *, namespace: str | None, name: str, meta: Mapping[str, Any], event: Mapping[str, Any], **_: Any
+    ) -> None:
+        # Our own writes of the status must wake nobody: each would be one more try of what has just been refused.
+        key = (namespace or "", name)
+        if event["type"] == "DELETED":
+            seen.pop(key, None)
+        elif seen.get(key) == (state := tuple(meta.get(field) for field in _TELLING)):
+            return
+        else:
+            seen[key] = state
+        enqueue(key)
 
     kopf.on.login(registry=registry)(log_in)
     kopf.on.event(GROUP, VERSION, PLURAL, registry=registry)(service_event)

@@ -98,10 +98,11 @@ class Applier:
         try:
             return await self._kube.apply(wanted)
         except RefusedError:
-            operations = replacement(live, wanted)
+            # Only where the server took the same before can what somebody else did since be the cause. Else it is
+            # `wanted` that is refused, and part of it must not get in by another way.
+            operations = replacement(live, wanted) if _note(live) == _note(wanted) else []
             if not operations:
                 raise
-            # Where it is `wanted` itself that the server does not take, this is refused in the same words.
             await self._kube.json_patch(Kind.of(wanted), metadata["namespace"], metadata["name"], operations)
             return await self._kube.apply(wanted)
 
@@ -137,7 +138,13 @@ def owned(live: Any, wanted: Any) -> Any:
 def _is_in_place(live: dict[str, Any], wanted: dict[str, Any], stamp: str, remembered: "_Memory | None") -> bool:
     if remembered is not None:
         return remembered == _Memory.of(live, wanted, stamp)
-    return (live["metadata"].get("annotations") or {}).get(APPLIED) == stamp and owned(live, wanted) == wanted
+    return _note(live) == stamp and owned(live, wanted) == wanted
+
+
+def _note(document: dict[str, Any]) -> str | None:
+    """The stamp of what was applied."""
+    note: str | None = (document["metadata"].get("annotations") or {}).get(APPLIED)
+    return note
 
 
 def _stamped(wanted: dict[str, Any], stamp: str) -> dict[str, Any]:

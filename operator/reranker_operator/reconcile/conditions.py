@@ -13,7 +13,7 @@ from reranker_operator.reconcile.admission import claim_trouble
 from reranker_operator.reconcile.observe import Observed
 from reranker_operator.reconcile.plan import ModelVerdict, template_hash
 from reranker_operator.reconcile.probe import Probe
-from reranker_operator.reconcile.progress import Cause, cause_of, is_ready
+from reranker_operator.reconcile.progress import Cause, cause_of, is_live, is_ready
 from reranker_operator.reconcile.rollout import Recalled
 from reranker_operator.reconcile.rollout import template_hash as hash_of
 from reranker_operator.reconcile.scaling.handover import live_replicas
@@ -49,7 +49,8 @@ class Facts:
             return False
         if not self._seen:
             # Not yet seen: a change of the template if none of its pods is there, of the scale if no others are.
-            return bool(self.ready_pods) and len(self.current_pods) == len(self.observed.pods)
+            living = {hash_of(pod) for pod in self.observed.pods if is_live(pod)}
+            return bool(self.ready_pods) and living == {self.wanted.template_hash}
         return self._deployment_condition("Progressing").get("reason") == "NewReplicaSetAvailable"
 
     @property

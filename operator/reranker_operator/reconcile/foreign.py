@@ -15,6 +15,8 @@ _KEYED = {
     "env": ("name",),
     "volumeMounts": ("mountPath",),
     "ports": ("containerPort", "port", "protocol"),
+    "topologySpreadConstraints": ("topologyKey", "whenUnsatisfiable"),
+    "imagePullSecrets": ("name",),
 }
 _REPLACED = {"Deployment": ("spec", "template", "spec"), "Service": ("spec", "ports")}
 _POD_LISTS = ("containers", "initContainers", "volumes")
@@ -22,20 +24,30 @@ _FOREIGN_IN_DEPLOYMENT = ("paused", "minReadySeconds")
 _FOREIGN_IN_POD = (
     "affinity",
     "activeDeadlineSeconds",
+    "dnsConfig",
     "hostAliases",
     "hostIPC",
     "hostNetwork",
     "hostPID",
     "hostUsers",
+    "hostname",
+    "imagePullSecrets",
     "nodeName",
     "nodeSelector",
     "priorityClassName",
+    "readinessGates",
+    "resourceClaims",
     "runtimeClassName",
+    "schedulingGates",
+    "setHostnameAsFQDN",
     "shareProcessNamespace",
+    "subdomain",
     "tolerations",
     "topologySpreadConstraints",
 )
 """Fields that decide what runs where; where we set none, nobody else does."""
+_DEFAULTS_IN_POD = {"dnsPolicy": "ClusterFirst", "schedulerName": "default-scheduler"}
+"""What the server fills in where we set none; another value is somebody else's."""
 _DEFAULTED_IN_CONTAINER = {"terminationMessagePath", "terminationMessagePolicy", "imagePullPolicy"}
 """Fields the server fills in by itself: not somebody else's."""
 
@@ -50,6 +62,11 @@ def removals(live: dict[str, Any], wanted: dict[str, Any], exempt_managers: Sequ
         root = ("spec", "template", "spec")
         paths = list(_in_pod(_at(live, root), _at(wanted, root), root, _exempt(live, exempt_managers)))
         paths += [(*root, name) for name in _FOREIGN_IN_POD if _only_in(_at(live, root), _at(wanted, root), name)]
+        paths += [
+            (*root, name)
+            for name, default in _DEFAULTS_IN_POD.items()
+            if name not in _at(wanted, root) and _at(live, root).get(name, default) != default
+        ]
         paths += [("spec", name) for name in _FOREIGN_IN_DEPLOYMENT if _only_in(live["spec"], wanted["spec"], name)]
     elif kind == "Service":
         paths = list(_in_list(live["spec"], wanted["spec"], "ports", ("spec",)))
@@ -86,25 +103,38 @@ def _in_pod(live: dict[str, Any], wanted: dict[str, Any], root: Path, exempt: se
         for index, container in enumerate(live.get(name, ())):
             if container["name"] in by_name:
                 yield from _in_container(container, by_name[container["name"]], (*root, name, index))
-    yield from _in_dict(live, wanted, "securityContext", root)
+    for name in ("securityContext", "affinity"):
+        if name in wanted:
+            yield from _beyond(live, wanted, name, root)
     for name in _POD_LISTS:
         yield from _in_list(live, wanted, name, root, exempt)
+    for name in ("topologySpreadConstraints", "imagePullSecrets"):
+        if name in wanted:
+            yield from _in_list(live, wanted, name, root)
 
 
 def _in_container(live: dict[str, Any], wanted: dict[str, Any], root: Path) -> Iterator[Path]:
     for field in live.keys() - wanted.keys() - _DEFAULTED_IN_CONTAINER:
         if live[field]:
             yield (*root, field)
-    for name in ("env", "volumeMounts", "ports"):
-        if name in wanted:
-            yield from _in_list(live, wanted, name, root)
-    yield from _in_dict(live, wanted, "securityContext", root)
+    # What the server fills in below these, we set.
+    for name in wanted.keys() & {"securityContext", "startupProbe", "livenessProbe", "readinessProbe", "lifecycle"}:
+        yield from _beyond(live, wanted, name, root)
+    for name in wanted.keys() & {"volumeMounts", "ports"}:
+        yield from _in_entries(live, wanted, name, root)
+    for name in wanted.keys() & {"env", "volumeMounts", "ports"}:
+        yield from _in_list(live, wanted, name, root)
     if "resources" in wanted:
-        resources, asked = live.get("resources", {}), wanted["resources"]
-        limits = {name: asked.get("limits", {}) for name in ("limits", "requests")}
-        for part, defaulted in limits.items():
-            for key in resources.get(part, {}).keys() - asked.get(part, {}).keys() - defaulted.keys():
-                yield (*root, "resources", part, key)
+        yield from _in_resources(live.get("resources", {}), wanted["resources"], (*root, "resources"))
+
+
+def _in_resources(live: dict[str, Any], wanted: dict[str, Any], root: Path) -> Iterator[Path]:
+    for part in live.keys() - wanted.keys() - {"limits", "requests"}:
+        yield (*root, part)
+    limits = {name: wanted.get("limits", {}) for name in ("limits", "requests")}
+    for part, defaulted in limits.items():
+        for key in live.get(part, {}).keys() - wanted.get(part, {}).keys() - defaulted.keys():
+            yield (*root, part, key)
 
 
 def _in_list(
@@ -118,9 +148,22 @@ def _in_list(
             yield (*root, name, index)
 
 
-def _in_dict(live: dict[str, Any], wanted: dict[str, Any], name: str, root: Path) -> Iterator[Path]:
-    for key in live.get(name, {}).keys() - wanted.get(name, {}).keys():
-        yield (*root, name, key)
+def _in_entries(live: dict[str, Any], wanted: dict[str, Any], name: str, root: Path) -> Iterator[Path]:
+    """Fields that somebody added to an entry of ours, such as another directory of the same volume."""
+    ours = {_key(entry, _KEYED[name]): entry for entry in wanted[name]}
+    for index, entry in enumerate(live.get(name, ())):
+        for field in entry.keys() - ours.get(_key(entry, _KEYED[name]), entry).keys():
+            yield (*root, name, index, field)
+
+
+def _beyond(live: dict[str, Any], wanted: dict[str, Any], name: str, root: Path) -> Iterator[Path]:
+    """Fields below one of ours, at any depth, that we did not set."""
+    found, asked = live.get(name) or {}, wanted[name]
+    for key in found:
+        if key not in asked:
+            yield (*root, name, key)
+        elif isinstance(asked[key], dict):
+            yield from _beyond(found, asked, key, (*root, name))
 
 
 def _only_in(live: dict[str, Any], wanted: dict[str, Any], name: str) -> bool:

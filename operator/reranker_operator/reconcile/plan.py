@@ -11,7 +11,7 @@ from reranker_operator.desired.metadata import CREDENTIALS, MODEL_HASH
 from reranker_operator.desired.report import last_words
 from reranker_operator.desired.revision import revision
 from reranker_operator.reconcile.observe import Observed
-from reranker_operator.reconcile.rollout import Recalled, template_of
+from reranker_operator.reconcile.rollout import Recalled, ready_templates, template_of
 from reranker_operator.reconcile.rollout import template_hash as hash_of
 from reranker_operator.reconcile.scaling.handover import handing_over
 
@@ -94,15 +94,16 @@ def plan(
     # The Service first: its name is the one that somebody else may have taken.
     apply = [made for made in (wanted.service, wanted.service_account, *needed) if made is not None]
     unserved = {each.kind for each in observed.unserved}
+    templates = _templates(wanted, observed, recalled)
     delete: list[dict[str, Any]] = [
         live
         for each in wanted.optional
         if each.document is None
         and (live := observed.optional.get((each.kind, each.name))) is not None
-        and (_is_spare(service, observed, live) if each.holds_data else is_ours(service, live))
+        and (_is_spare(service, observed, live, templates) if each.holds_data else is_ours(service, live))
     ]
     if wanted.service_account is None:
-        delete += _spare_account(service, observed)
+        delete += _spare_account(service, observed, templates)
     if _is_worth_another_try(wanted, observed, verdict, now) and observed.job is not None:
         delete.append(observed.job)  # its deletion is an event, and the next round makes it anew
     elif wanted.model_job is not None and (not observed.missing or observed.job is not None):
@@ -180,22 +181,32 @@ def _failed_at(job: dict[str, Any] | None) -> datetime.datetime | None:
     return datetime.datetime.fromisoformat(times[0]) if times else None
 
 
-def _spare_account(service: RerankerService, observed: Observed) -> list[dict[str, Any]]:
+def _templates(wanted: Desired, observed: Observed, recalled: Recalled) -> list[dict[str, Any]]:
+    """Templates whose pods there are, or will be again if the one that is wanted now is never Ready."""
+    templates = [observed.deployment["spec"]["template"]] if observed.deployment is not None else []
+    if recalled.proven is not None and ready_templates(observed.deployment)[:1] != [wanted.template_hash]:
+        templates.append(template_of(recalled.proven))
+    return templates
+
+
+def _spare_account(
+    service: RerankerService, observed: Observed, templates: list[dict[str, Any]]
+) -> list[dict[str, Any]]:
     """Our ServiceAccount, if no pod runs under it any more: those of an earlier template need it to the end."""
     account = observed.service_account
     if account is None or not is_ours(service, account):
         return []
-    deployment = [observed.deployment["spec"]["template"]] if observed.deployment is not None else []
-    used = {_account(pod) for pod in (*deployment, *observed.pods)}
+    used = {_account(pod) for pod in (*templates, *observed.pods)}
     return [account] if account["metadata"]["name"] not in used else []
 
 
-def _is_spare(service: RerankerService, observed: Observed, claim: dict[str, Any]) -> bool:
+def _is_spare(
+    service: RerankerService, observed: Observed, claim: dict[str, Any], templates: list[dict[str, Any]]
+) -> bool:
     """Whether the claim goes with the service and nothing uses it any more: pods of an earlier template may."""
     if not any(owner["uid"] == service.uid for owner in claim["metadata"].get("ownerReferences", ())):
         return False
-    template = [observed.deployment["spec"]["template"]] if observed.deployment is not None else []
-    volumes = [each for pod in (*template, *observed.pods) for each in pod["spec"].get("volumes", ())]
+    volumes = [each for pod in (*templates, *observed.pods) for each in pod["spec"].get("volumes", ())]
     used = {each["persistentVolumeClaim"]["claimName"] for each in volumes if "persistentVolumeClaim" in each}
     return claim["metadata"]["name"] not in used
 

@@ -11,6 +11,7 @@ from reranker_operator.desired.report import last_words
 _PULL = {"ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull", "RegistryUnavailable"}
 _FROM_OUTSIDE = {137, 143}
 """Exit codes of a container that was ended by a signal: KILL after TERM, or TERM."""
+_OVER = {"Failed", "Succeeded"}
 _CONFIG = {"CreateContainerConfigError", "CreateContainerError", "RunContainerError"}
 
 
@@ -30,7 +31,7 @@ def cause_of(pods: list[dict[str, Any]], refused: str | None) -> Cause | None:
     if refused is not None:
         return Cause(Reason.POD_CREATION_REFUSED, f"the server refuses the pods: {refused}")
     # A pod that has ended for good (evicted, or a Job's earlier try) speaks only where no other does.
-    living = [pod for pod in pods if pod.get("status", {}).get("phase") not in ("Failed", "Succeeded")]
+    living = [pod for pod in pods if pod.get("status", {}).get("phase") not in _OVER]
     causes = [cause for pod in living or pods for cause in _of_pod(pod)]
     order = (
         Reason.MODEL_CHANGED,
@@ -44,6 +45,11 @@ def cause_of(pods: list[dict[str, Any]], refused: str | None) -> Cause | None:
         Reason.STARTING,
     )
     return min(causes, key=lambda cause: order.index(cause.reason), default=None)
+
+
+def is_live(pod: dict[str, Any]) -> bool:
+    """Whether the pod ranks or may come to: it is neither on its way out nor at its end, as an evicted one is."""
+    return "deletionTimestamp" not in pod["metadata"] and pod.get("status", {}).get("phase") not in _OVER
 
 
 def is_ready(pod: dict[str, Any]) -> bool:

@@ -126,15 +126,18 @@ class Reconciler:
         # Of a Service made just now, as nothing may happen afterwards that looks here again.
         facts, target = self._ask(facts, applied.objects.get(("Service", service.name), observed.service), previous)
         status = status_of(facts, conditions(facts), previous)
+        news = False
         if trouble is None:
-            await self._verdicts.keep(facts, status)  # before anybody is told: who reads it may rely on it
-        await self._reporter.write(service, status, previous)
+            news = await self._verdicts.keep(facts, status)  # before anybody is told: who reads it may rely on it
+        news |= await self._reporter.write(service, status, previous)
         await self._reporter.repaired(service, applied.repaired)
-        if recalled.makes_room_now and trouble is None:
-            await self._reporter.made_room(service, wanted.template_hash)
+        if recalled.room_for is not None and trouble is None:
+            await self._reporter.made_room(service, recalled.room_for)
         if facts.failing is not None and trouble is not None:
             raise trouble  # the status tells it; the queue tries again, later each time
-        return Outcome(_summary(status), self._again_in(facts, target), facts.probe)
+        # What was found out may call for more, such as a rollback; our own writes are no events that would say so.
+        again_in = 0.0 if news and trouble is None else self._again_in(facts, target)
+        return Outcome(_summary(status), again_in, facts.probe)
 
     async def _document(self, key: Key) -> dict[str, Any] | None:
         """The service as our watch told; from the server where kopf was told of it first."""

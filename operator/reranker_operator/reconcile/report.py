@@ -86,8 +86,11 @@ class Reporter:
         self._recorder = recorder
         self._now = now
 
-    async def write(self, identity: Identity, status: dict[str, Any], previous: dict[str, Any]) -> None:
-        """Write `status` unless `previous` says the same; a condition's time moves only when its status does."""
+    async def write(self, identity: Identity, status: dict[str, Any], previous: dict[str, Any]) -> bool:
+        """Write `status` unless `previous` says the same; a condition's time moves only when its status does.
+
+        Returns whether it was written.
+        """
         before = {each["type"]: each for each in previous.get("conditions") or ()}
         stamp = self._now().strftime("%Y-%m-%dT%H:%M:%SZ")
         for each in status["conditions"]:
@@ -95,7 +98,7 @@ class Reporter:
             unmoved = old is not None and old["status"] == each["status"]
             each["lastTransitionTime"] = old["lastTransitionTime"] if old is not None and unmoved else stamp
         if status == previous:
-            return
+            return False
         document = {
             "apiVersion": API_VERSION,
             "kind": KIND,
@@ -106,6 +109,7 @@ class Reporter:
         for each in status["conditions"]:
             if is_news(before.get(each["type"]), each):
                 await self._say(identity, each)
+        return True
 
     async def made_room(self, service: Identity, template: str) -> None:
         """Say that an old pod goes first."""

@@ -15,6 +15,7 @@ from reranker_operator.desired.given import Template
 from reranker_operator.desired.metadata import FAILED, INPUTS, PROVEN, REPLACED, SPEC_HASH, TEMPLATE_HASH
 from reranker_operator.desired.revision import spec_hash
 from reranker_operator.reconcile.observe import owned_by
+from reranker_operator.reconcile.progress import is_live
 from reranker_operator.reconcile.scaling.handover import is_scaled
 
 KEPT_REVISIONS = 5
@@ -36,8 +37,8 @@ class Recalled:
     revisions: list[Json]
     switch_in: float | None = None
     """Seconds until old pods make room for a new one that fits no node."""
-    makes_room_now: bool = False
-    """Whether this round is the one that lets them."""
+    room_for: str | None = None
+    """The template for which old pods make room from this round on."""
 
     @property
     def fell_back(self) -> bool:
@@ -77,7 +78,10 @@ def recall(
     fallback = None
     if recorded is not None and proven is not None and failed_spec(deployment) == made_of:
         fallback = template_of(proven) if service.spec.rollout.on_failure is OnFailure.ROLLBACK else None
-    make_room, switch_in = _make_room(service, hashed, deployment, pods, now)
+    goal = template_hash(fallback or template)
+    # The failed template may hold what the earlier one needs: there was no room for both before.
+    crowded = fallback is not None and deployment is not None and _note(deployment, REPLACED) == hashed
+    make_room, switch_in = _make_room(service, goal, deployment, pods, now, crowded=crowded)
     given = Given(
         inputs=inputs,
         credentials=credentials,
@@ -86,8 +90,8 @@ def recall(
         make_room=make_room,
         scaled=is_scaled(service, deployment),
     )
-    makes_room_now = make_room and deployment is not None and _note(deployment, REPLACED) != hashed
-    return Recalled(given, made_of, recorded, proven, revisions, switch_in, makes_room_now)
+    begins = make_room and deployment is not None and _note(deployment, REPLACED) != goal
+    return Recalled(given, made_of, recorded, proven, revisions, switch_in, goal if begins else None)
 
 
 def inputs_of(deployment: Json | None) -> str | None:
@@ -128,18 +132,24 @@ def failed_spec(deployment: Json | None) -> str | None:
 
 
 def _make_room(
-    service: RerankerService, hashed: str | None, deployment: Json | None, pods: list[Json], now: datetime.datetime
+    service: RerankerService,
+    goal: str | None,
+    deployment: Json | None,
+    pods: list[Json],
+    now: datetime.datetime,
+    *,
+    crowded: bool,
 ) -> tuple[bool, float | None]:
-    """Whether old pods make room, and in how many seconds they will."""
+    """Whether pods of other templates make room for those of `goal`, and in how many seconds they will."""
     asked = service.spec.rollout
-    if asked.strategy is not RolloutStrategy.AUTO or deployment is None or hashed is None:
+    if asked.strategy is not RolloutStrategy.AUTO or deployment is None or goal is None:
         return False, None
-    if template_hash(deployment["spec"]["template"]) != hashed:
-        return False, None
-    if _note(deployment, REPLACED) == hashed:
+    if template_hash(deployment["spec"]["template"]) != goal:
+        return crowded, None
+    if _note(deployment, REPLACED) == goal:
         return not is_complete(deployment), None
-    since = [when for pod in pods if template_hash(pod) == hashed and (when := _unschedulable_since(pod)) is not None]
-    if not since or all(template_hash(pod) == hashed for pod in pods):
+    since = [when for pod in pods if template_hash(pod) == goal and (when := _unschedulable_since(pod)) is not None]
+    if not since or all(template_hash(pod) == goal for pod in pods if is_live(pod)):
         return False, None
     left = asked.surge_timeout_seconds - (now - min(since)).total_seconds()
     return left <= 0, max(0.0, left)

@@ -26,20 +26,21 @@ class Verdicts:
     def __init__(self, kube: Kube, cache: Cache) -> None:
         self._kube, self._cache = kube, cache
 
-    async def keep(self, facts: Facts, status: dict[str, Any]) -> None:
-        """Note what this round found out, if that is new."""
+    async def keep(self, facts: Facts, status: dict[str, Any]) -> bool:
+        """Note what this round found out; returns whether that is new."""
         deployment = facts.deployment
         if deployment is None:
-            return
+            return False
         before = ready_templates(deployment), failed_spec(deployment)
         now = _ready_templates(facts, status, before[0]), _failed_spec(facts, before[1])
         if now == before:
-            return
+            return False
         notes = {PROVEN: " ".join(now[0]), FAILED: now[1]}
         metadata = {key: deployment["metadata"][key] for key in ("name", "namespace", "uid")}
         annotations = {name: note for name, note in notes.items() if note}
         document = {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {**metadata, "annotations": annotations}}
         self._cache.learn(await self._kube.apply(document, manager=MANAGER))
+        return True
 
 
 def _ready_templates(facts: Facts, status: dict[str, Any], before: list[str]) -> list[str]:

@@ -292,9 +292,9 @@ def call_of(method: str, path: str, watch: str = "") -> Call:
     return Call(verb, f"{plural}/{subresource}" if subresource else plural, found["namespace"] or "")
 
 
-def _status(code: int) -> dict[str, Any]:
+def _status(code: int, number: int = 1) -> dict[str, Any]:
     reason = _REASONS.get(code, "Unknown")
-    message = f"{reason}: injected by the tests' proxy"
+    message = f"{reason}: injected by the tests' proxy ({number})"  # real ones name ports and requests: they vary
     metadata: dict[str, Any] = {}
     return {
         "kind": "Status", "apiVersion": "v1", "metadata": metadata, "status": "Failure",
@@ -304,7 +304,7 @@ def _status(code: int) -> dict[str, Any]:
 
 def _failed(fault: Fault) -> web.Response:
     headers = {} if fault.retry_after is None else {"Retry-After": str(fault.retry_after)}
-    return web.json_response(_status(fault.status), status=fault.status, headers=headers)
+    return web.json_response(_status(fault.status, fault.met), status=fault.status, headers=headers)
 
 
 def _drop(request: web.Request) -> None:
