@@ -310,6 +310,11 @@ def passes(rules: list[Json], side: str, peer: Peer, port: int | str) -> bool:
 # Alerts and dashboards
 
 
+def test_metrics_keep_the_namespace_of_the_service_that_they_are_about(helm: Helm) -> None:
+    (monitor,) = of_kind(helm.objects(EVERYTHING, flags_of(EVERYTHING)), "ServiceMonitor")
+    assert [each["honorLabels"] for each in monitor["spec"]["endpoints"]] == [True]
+
+
 def test_alerts_and_dashboards_are_those_of_the_files(helm: Helm) -> None:
     made = helm.objects(EVERYTHING, flags_of(EVERYTHING))
     (rule,) = of_kind(made, "PrometheusRule")
