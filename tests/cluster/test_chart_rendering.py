@@ -264,6 +264,17 @@ def test_the_schema_has_every_value_and_no_other() -> None:
     compare(schema, DEFAULTS, "values")
 
 
+def test_names_of_services_are_those_that_the_server_takes() -> None:
+    (crd,) = (CHART / "files/crds").glob("*.yaml")
+    (version,) = yaml.safe_load(crd.read_text())["spec"]["versions"]
+    said = [each["rule"] for each in version["schema"]["openAPIV3Schema"]["x-kubernetes-validations"]]
+    (rule,) = [each for each in said if "metadata.name.size()" in each]
+    found = re.fullmatch(r"self\.metadata\.name\.size\(\) <= (\d+) && self\.metadata\.name\.matches\('(.+)'\)", rule)
+    assert found
+    names = json.loads((CHART / "values.schema.json").read_text())["properties"]["services"]["propertyNames"]
+    assert (names["maxLength"], names["pattern"]) == (int(found[1]), found[2])
+
+
 # The network
 
 
