@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import json
 import re
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -257,7 +258,8 @@ def test_the_schema_has_every_value_and_no_other() -> None:
             return
         assert part["additionalProperties"] is False, where
         if isinstance(values, dict) and values:
-            assert set(part["properties"]) - {"global", "claims"} == set(values), where
+            more = {"global", "enabled"} if part is schema else {"claims"}
+            assert set(part["properties"]) - more == set(values), where
             for key, value in values.items():
                 compare(part["properties"][key], value, f"{where}.{key}")
 
@@ -273,6 +275,23 @@ def test_names_of_services_are_those_that_the_server_takes() -> None:
     assert found
     names = json.loads((CHART / "values.schema.json").read_text())["properties"]["services"]["propertyNames"]
     assert (names["maxLength"], names["pattern"]) == (int(found[1]), found[2])
+
+
+@pytest.mark.parametrize("enabled", [True, False])
+def test_it_can_be_a_dependency_with_a_condition(helm: Helm, tmp_path: Path, *, enabled: bool) -> None:
+    parent = tmp_path / "parent"
+    shutil.copytree(CHART, parent / "charts/reranker-operator")
+    version = yaml.safe_load((CHART / "Chart.yaml").read_text())["version"]
+    needed = {"name": "reranker-operator", "version": version, "condition": "reranker-operator.enabled"}
+    about = {"apiVersion": "v2", "name": "parent", "version": "1.0.0", "dependencies": [needed]}
+    (parent / "Chart.yaml").write_text(yaml.safe_dump(about))
+    values = {"global": {"region": "north"}, "reranker-operator": {"enabled": enabled, "replicas": 3}}
+    (parent / "values.yaml").write_text(yaml.safe_dump(values))
+    made = helm.run("template", "platform", str(parent))
+    assert made.returncode == 0, made.stderr
+    found = [each for each in yaml.safe_load_all(made.stdout) if each]
+    replicas = [each["spec"]["replicas"] for each in of_kind(found, "Deployment")]
+    assert replicas == ([3] if enabled else [])
 
 
 # The network
