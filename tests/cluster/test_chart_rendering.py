@@ -10,6 +10,7 @@ import copy
 import json
 import re
 import shutil
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -292,6 +293,38 @@ def test_it_can_be_a_dependency_with_a_condition(helm: Helm, tmp_path: Path, *, 
     found = [each for each in yaml.safe_load_all(made.stdout) if each]
     replicas = [each["spec"]["replicas"] for each in of_kind(found, "Deployment")]
     assert replicas == ([3] if enabled else [])
+
+
+STUB = """#!/bin/sh
+printf '%s\\n' "$*" >>"$CALLS"
+case "$*" in *"-f -") cat >"$APPLIED" ;; esac
+"""
+
+
+@pytest.mark.parametrize(("watched", "where"), [([], ""), (["search"], "-n search ")], ids=["everywhere", "search"])
+def test_the_commands_of_the_notes_work_as_they_are_pasted(
+    helm: Helm, tmp_path: Path, watched: list[str], where: str
+) -> None:
+    stub, calls, applied = (tmp_path / name for name in ("kubectl", "calls", "applied"))
+    stub.write_text(STUB)
+    stub.chmod(0o755)
+    said = helm.run(
+        *("install", "reranker-operator", str(CHART), "--dry-run=client", "--values", "-"),
+        stdin=yaml.safe_dump({"watchNamespaces": watched}),
+    )
+    assert said.returncode == 0, said.stderr
+    _, _, notes = said.stdout.partition("\nNOTES:\n")
+    _, _, commands = notes.partition("Then make a service:\n")
+    env = {"PATH": f"{tmp_path}:/usr/bin:/bin", "CALLS": str(calls), "APPLIED": str(applied)}
+    ran = subprocess.run(
+        ["bash", "-e"], input=commands, capture_output=True, text=True, env=env, cwd=tmp_path, check=False
+    )
+    assert (ran.returncode, ran.stderr) == (0, "")
+    assert calls.read_text().splitlines() == [
+        f"apply {where}-f -",
+        f"{where}wait --for=condition=Ready rrs/docs --timeout=10m",
+    ]
+    assert yaml.safe_load(applied.read_text())["kind"] == "RerankerService"
 
 
 # The network
