@@ -370,6 +370,18 @@ def passes(rules: list[Json], side: str, peer: Peer, port: int | str) -> bool:
     )
 
 
+def test_the_operators_proxy_is_no_service_s_and_the_chart_says_so(helm: Helm) -> None:
+    services = {"services": {"docs": {"spec": {"model": {"source": {"huggingFace": {"repository": "a/b"}}}}}}}
+    made = helm.objects({**services, "proxy": {"https": "http://proxy.example:3128"}})
+    (service,) = of_kind(made, "RerankerService")
+    assert service["spec"] == services["services"]["docs"]["spec"]
+    schema = json.loads((CHART / "values.schema.json").read_text())
+    comments = re.findall(r"^# (.*)\nproxy:$", (CHART / "values.yaml").read_text(), re.MULTILINE)
+    for text in (schema["properties"]["proxy"]["description"], *comments):
+        assert "spec.proxy" in text
+    assert comments
+
+
 # Alerts and dashboards
 
 
