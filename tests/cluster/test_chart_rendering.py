@@ -295,6 +295,15 @@ def test_it_can_be_a_dependency_with_a_condition(helm: Helm, tmp_path: Path, *, 
     assert replicas == ([3] if enabled else [])
 
 
+def test_two_keys_of_one_secret_are_both_in_it(helm: Helm) -> None:
+    keys = {
+        "ngc": {"create": {"name": "keys", "apiKey": "a"}},
+        "huggingFace": {"create": {"name": "keys", "token": "b"}},
+    }
+    (secret,) = of_kind(helm.objects({"secrets": keys}), "Secret")
+    assert secret["stringData"] == {"NGC_API_KEY": "a", "token": "b"}
+
+
 STUB = """#!/bin/sh
 printf '%s\\n' "$*" >>"$CALLS"
 case "$*" in *"-f -") cat >"$APPLIED" ;; esac
