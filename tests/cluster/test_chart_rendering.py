@@ -304,6 +304,54 @@ def test_two_keys_of_one_secret_are_both_in_it(helm: Helm) -> None:
     assert secret["stringData"] == {"NGC_API_KEY": "a", "token": "b"}
 
 
+NUMBERS = """
+fullnameOverride: "2024"
+crds: {install: false}
+serviceAccount: {name: "2024"}
+priorityClassName: "2024"
+watchNamespaces: ["2024"]
+imagePullSecrets: ["2024", {name: "on"}]
+ca: {secret: "2024"}
+secrets: {ngc: {create: {name: "2024", apiKey: a}}}
+networkPolicy: {enabled: true}
+metrics: {serviceMonitor: {enabled: true}, prometheusRule: {enabled: true}, dashboards: {enabled: true}}
+services: {"on": {namespace: "2024", spec: {gpus: 0}}}
+keepForeign: ["a: b"]
+allowHostPath: ["/a #b"]
+"""
+
+
+def test_names_that_yaml_would_read_as_numbers_or_truths_stay_names(helm: Helm) -> None:
+    command = ["template", "2024", str(CHART), "--namespace", "2024", "--values", "-"]
+    made = helm.run(*command, stdin=NUMBERS)
+    assert made.returncode == 0, made.stderr
+    objects = [each for each in yaml.safe_load_all(made.stdout) if each]
+    found = [each for one in objects for each in texts(one)]
+    assert [where for where, value in found if not isinstance(value, str)] == []
+    assert {("metadata.namespace", "2024"), ("metadata.name", "2024"), ("metadata.name", "on")} < set(found)
+    (deployment,) = of_kind(objects, "Deployment")
+    arguments = deployment["spec"]["template"]["spec"]["containers"][0]["args"]
+    assert {"--namespace=2024", "--keep-foreign=a: b", "--allow-host-path=/a #b"} < set(arguments)
+
+
+TEXTS = {"name", "namespace", "serviceAccountName", "priorityClassName", "secretName", "image", "resourceNames", "args"}
+
+
+def texts(part: Any, where: str = "") -> Iterator[tuple[str, Any]]:
+    """Where each value stands that must be a text, and the value: names, labels, annotations, arguments."""
+    for key, value in part.items():
+        path = f"{where}.{key}".lstrip(".")
+        if key in {"labels", "matchLabels", "annotations"}:
+            yield from ((f"{path}.{name}", each) for name, each in value.items())
+        elif key in TEXTS:
+            yield from ((path, each) for each in (value if isinstance(value, list) else [value]))
+        elif isinstance(value, dict):
+            yield from texts(value, path)
+        elif isinstance(value, list):
+            for each in value:
+                yield from texts(each, path) if isinstance(each, dict) else ()
+
+
 STUB = """#!/bin/sh
 printf '%s\\n' "$*" >>"$CALLS"
 case "$*" in *"-f -") cat >"$APPLIED" ;; esac

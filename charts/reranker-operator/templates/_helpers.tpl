@@ -15,7 +15,7 @@
 {{- /* NetworkPolicies of services let in pods with this name, whatever the release is called. */ -}}
 {{- define "reranker.selector" -}}
 app.kubernetes.io/name: reranker-operator
-app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/instance: {{ .Release.Name | quote }}
 {{- end }}
 
 {{- define "reranker.labels" -}}
