@@ -384,6 +384,115 @@ def test_the_commands_of_the_notes_work_as_they_are_pasted(
     assert yaml.safe_load(applied.read_text())["kind"] == "RerankerService"
 
 
+# Values that are null
+
+
+def nulls(*paths: tuple[str, ...]) -> Json:
+    """The values of everything.yaml, with null at each path."""
+    made: Json = yaml.safe_load(EVERYTHING.read_text())
+    for path in paths:
+        holder = made
+        for part in path[:-1]:
+            holder = holder.setdefault(part, {})
+        holder[path[-1]] = None
+    return made
+
+
+def missing(said: str) -> set[tuple[str, ...]]:
+    """The paths that helm calls missing."""
+    found = re.findall(r"^ *- at '(.*)': missing propert(?:y|ies) (.+)$", said, re.MULTILINE)
+    return {(*where.split("/")[1:], name) for where, names in found for name in re.findall(r"'(.+?)'", names)}
+
+
+def assert_whole(made: subprocess.CompletedProcess[str]) -> None:
+    """Nothing that is rendered is left open, and no rule of the network lets everything through."""
+    assert made.returncode == 0, made.stderr
+    objects = [each for each in yaml.safe_load_all(made.stdout) if each]
+    for each in objects:
+        assert "<no value>" not in json.dumps(each)
+        assert list(holes(each)) == [], each["kind"]
+    for policy in of_kind(objects, "NetworkPolicy"):
+        for rule in policy["spec"]["egress"] + policy["spec"]["ingress"]:
+            assert rule["ports"]
+
+
+def holes(part: Any, where: str = "") -> Iterator[str]:
+    """Where nothing stands: null, a name that is empty, a flag without its value."""
+    if isinstance(part, dict):
+        for key, value in part.items():
+            yield from holes(value, f"{where}.{key}")
+    elif isinstance(part, list):
+        for each in part:
+            yield from holes(each, where)
+    elif part is None or (part == "" and where.endswith("ame")) or str(part).endswith("="):
+        yield where
+
+
+OBJECTS = sorted({path[:depth] for path in leaves(DEFAULTS) for depth in range(1, len(path))})
+NULLABLE = [*leaves(DEFAULTS), *OBJECTS]
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("path", NULLABLE, ids=".".join)
+def test_a_value_of_null_means_empty_or_is_refused_by_name(helm: Helm, path: tuple[str, ...]) -> None:
+    made = helm.template(nulls(path), flags_of(EVERYTHING))
+    if made.returncode:
+        assert missing(made.stderr) == {path} or "Error: execution error at" in made.stderr, made.stderr
+        assert path[-1] in made.stderr
+    else:
+        assert_whole(made)
+
+
+def test_nulls_mean_empty_or_are_refused_all_at_once(helm: Helm) -> None:
+    """What the test above, which takes longer, looks at value by value."""
+    flags = flags_of(EVERYTHING)
+    ends = list(leaves(DEFAULTS))
+    refused = missing(helm.template(nulls(*ends), flags).stderr)
+    assert {("replicas",), ("networkPolicy", "apiServer", "ports"), ("crds", "keep")} < refused
+    outer = [path for path in OBJECTS if len(path) == 1]
+    inner = [path for path in OBJECTS if len(path) == 2]
+    for paths in (outer, inner):
+        assert missing(helm.template(nulls(*paths), flags).stderr) == set(paths)
+    assert_whole(helm.template(nulls(*(path for path in ends if path not in refused)), flags))
+
+
+def test_a_service_that_an_overlay_sets_to_null_is_not_made(helm: Helm, tmp_path: Path) -> None:
+    """Helm's way of taking an entry out."""
+    base, overlay = tmp_path / "base.yaml", tmp_path / "overlay.yaml"
+    base.write_text("services: {shared: {namespace: search, spec: {}}, docs: {spec: {}}}")
+    overlay.write_text("services: {shared: null}\nsecrets: {ngc: {create: {apiKey: a}}}")
+    made = helm.objects(base, ["--values", str(overlay)])
+    assert [each["metadata"]["name"] for each in of_kind(made, "RerankerService")] == ["docs"]
+    assert [each["metadata"]["namespace"] for each in of_kind(made, "Secret")] == ["reranker-system"]
+
+
+@pytest.mark.parametrize(
+    ("spec", "made"),
+    [
+        (
+            {"runtime": "NIM", "nim": None, "image": None},
+            {"nim": {"apiKeySecret": {"name": "ngc"}}, "image": {"pullSecrets": [{"name": "pull"}]}},
+        ),
+        ({"model": None}, {"model": None}),
+        ({"model": {"source": None}}, {"model": {"source": None}}),
+        ({"model": {"source": {"huggingFace": None}}}, {"model": {"source": {"huggingFace": None}}}),
+    ],
+    ids=["nim", "model", "source", "hub"],
+)
+def test_a_part_of_a_spec_that_is_null_is_left_to_the_server(helm: Helm, spec: Json, made: Json) -> None:
+    secrets = {"ngc": {"existing": "ngc"}, "huggingFace": {"existing": "hub"}, "imagePull": {"existing": "pull"}}
+    objects = helm.objects({"secrets": secrets, "services": {"docs": {"spec": spec}}})
+    (service,) = of_kind(objects, "RerankerService")
+    assert service["spec"].items() >= made.items()
+
+
+def test_without_the_schema_no_rule_is_open_either(helm: Helm) -> None:
+    values = {"networkPolicy": {"enabled": True, "apiServer": {"ports": None}}}
+    made = helm.template(values, ["--skip-schema-validation"])
+    assert made.returncode != 0
+    assert "networkPolicy.apiServer.ports: name at least one" in made.stderr
+
+
 # The network
 
 
