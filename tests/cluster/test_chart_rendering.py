@@ -109,6 +109,16 @@ def test_each_role_is_bound_to_the_account_that_the_pods_have(helm: Helm, values
     assert place == {each for each in there if each[1] not in AGGREGATED}
 
 
+def test_each_release_of_a_namespace_leads_by_a_lease_of_its_own(helm: Helm) -> None:
+    made = helm.objects({"fullnameOverride": "second", "watchNamespaces": ["shop"]})
+    (deployment,) = of_kind(made, "Deployment")
+    assert "--lease-name=second" in deployment["spec"]["template"]["spec"]["containers"][0]["args"]
+    (role,) = [each for each in of_kind(made, "Role") if each["metadata"]["name"] == "second-lease"]
+    assert [rule["resourceNames"] for rule in role["rules"] if "resourceNames" in rule] == [["second"]]
+    (pod,) = of_kind(made, "Pod")
+    assert pod["spec"]["containers"][0]["args"][1:] == ["reranker-system", "second", "shop"]
+
+
 def test_whoever_may_edit_may_create_pods(helm: Helm) -> None:
     view, edit = (
         each
