@@ -112,6 +112,12 @@ def render(file: Any, host_paths: tuple[str, ...], runtime_image: str) -> None:
     help="The operator's own namespace, of the leader's Lease and of its key.",
 )
 @click.option(
+    "--lease-name",
+    default="reranker-operator",
+    show_default=True,
+    help="Of operators with a Lease of this name one leads; others in its namespace need another.",
+)
+@click.option(
     "--lease-seconds",
     type=click.IntRange(4, 300),
     default=15,

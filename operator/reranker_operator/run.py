@@ -18,7 +18,7 @@ from reranker_operator.health import Health, served
 from reranker_operator.kopf_adapter import watch
 from reranker_operator.kube import Kind, Kube, KubeError, NotFoundError
 from reranker_operator.kube.client import load_configuration
-from reranker_operator.kube.election import LEASE_NAME, Election
+from reranker_operator.kube.election import Election
 from reranker_operator.kube.events import Recorder, utc_now
 from reranker_operator.logs import set_up_logging
 from reranker_operator.metrics import Metrics
@@ -42,6 +42,7 @@ class Options:
 
     namespaces: Sequence[str]
     lease_namespace: str
+    lease_name: str
     lease_seconds: int
     metrics_port: int
     health_port: int
@@ -121,7 +122,7 @@ class _Process:
         while True:
             self.health.say(f"waiting for the {Kind.RERANKER_SERVICE.title} CRD")
             await _wait_for_crd(self._kube, self._options.namespaces)
-            self.health.say(f"standing by for lease {self._options.lease_namespace}/{LEASE_NAME}")
+            self.health.say(f"standing by for lease {self._options.lease_namespace}/{self._options.lease_name}")
             self.health.ready = True
             try:
                 async with asyncio.TaskGroup() as group:
@@ -182,7 +183,8 @@ class _Process:
 
     def _new_election(self) -> Election:
         options = self._options
-        return Election(self._api, options.lease_namespace, self._identity, options.lease_seconds)
+        where = options.lease_namespace, options.lease_name
+        return Election(self._api, *where, self._identity, options.lease_seconds)
 
 
 class _LeaseLostError(Exception):

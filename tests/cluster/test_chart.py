@@ -18,6 +18,7 @@ import pytest
 import yaml
 
 from charts import CHART, Json, flags_of
+from diagnosing import report_of
 from foreignkinds import crd
 from localkube.cluster import Cluster
 from localkube.operator_process import established
@@ -37,10 +38,11 @@ class Release:
     cluster: Cluster
     folder: Path
     namespace: str = NAMESPACE
+    name: str = NAME
 
     def helm(self, verb: str, *arguments: str, check: bool = True) -> str:
         """A command about the release."""
-        return self.cluster.helm(verb, NAME, *arguments, "--namespace", self.namespace, check=check)
+        return self.cluster.helm(verb, self.name, *arguments, "--namespace", self.namespace, check=check)
 
     def put(self, verb: str, values: Json, *flags: str, chart: Path = CHART) -> str:
         """Install or upgrade it, and wait until an operator is ready: on ports of its own, as old pods have theirs."""
@@ -51,7 +53,7 @@ class Release:
 
     def manifest(self) -> str:
         """What helm holds to be part of it."""
-        return self.cluster.helm("get", "manifest", NAME, "--namespace", self.namespace)
+        return self.cluster.helm("get", "manifest", self.name, "--namespace", self.namespace)
 
     def install(self, values: Json, *flags: str) -> str:
         """`helm install`."""
@@ -175,6 +177,30 @@ def test_for_a_few_namespaces_nothing_is_wider(release: Release) -> None:
     for verb, what, where in (("list", "secrets", "other"), ("list", "secrets", NAMESPACE), ("list", "pods", "other")):
         answer = cluster.kubectl("auth", "can-i", verb, what, "-n", where, "--as", account, check=False)
         assert answer.strip() == "no", f"{verb} {what} in {where}"
+
+
+@pytest.mark.long
+def test_two_releases_in_one_namespace_both_lead(release: Release) -> None:
+    cluster = release.cluster
+    other = Release(cluster, release.folder, name="other")
+    for name in ("of-one", "of-other"):
+        cluster.create_namespace(name)
+    release.install({"watchNamespaces": ["of-one"]})
+    try:
+        other.install({"watchNamespaces": ["of-other"], "crds": {"install": False}})
+        for each, namespace, lease in (
+            (release, "of-one", NAME),
+            (other, "of-other", f"other-{NAME}"),
+        ):
+            rerankers = Rerankers(cluster, namespace)
+            rerankers.apply("docs", replicas=0)
+            rerankers.wait_condition("docs", "Ready", "False", "Paused")
+            assert "Phase:          Succeeded" in each.helm("test", "--logs")
+            report = report_of(rerankers, "docs")
+            assert "Beware" not in report.verdict
+            assert f"Lease {lease}: held by " in report["OPERATOR"]
+    finally:
+        other.uninstall()
 
 
 def test_a_namespace_that_is_missing_is_named(release: Release) -> None:

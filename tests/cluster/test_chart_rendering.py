@@ -9,6 +9,8 @@ from __future__ import annotations
 import copy
 import json
 import re
+import shutil
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -106,6 +108,16 @@ def test_each_role_is_bound_to_the_account_that_the_pods_have(helm: Helm, values
         (each["kind"], each["metadata"]["name"], each["metadata"].get("namespace")) for each in of_kind(made, *ROLES)
     }
     assert place == {each for each in there if each[1] not in AGGREGATED}
+
+
+def test_each_release_of_a_namespace_leads_by_a_lease_of_its_own(helm: Helm) -> None:
+    made = helm.objects({"fullnameOverride": "second", "watchNamespaces": ["shop"]})
+    (deployment,) = of_kind(made, "Deployment")
+    assert "--lease-name=second" in deployment["spec"]["template"]["spec"]["containers"][0]["args"]
+    (role,) = [each for each in of_kind(made, "Role") if each["metadata"]["name"] == "second-lease"]
+    assert [rule["resourceNames"] for rule in role["rules"] if "resourceNames" in rule] == [["second"]]
+    (pod,) = of_kind(made, "Pod")
+    assert pod["spec"]["containers"][0]["args"][1:] == ["reranker-system", "second", "shop"]
 
 
 def test_whoever_may_edit_may_create_pods(helm: Helm) -> None:
@@ -258,11 +270,238 @@ def test_the_schema_has_every_value_and_no_other() -> None:
             return
         assert part["additionalProperties"] is False, where
         if isinstance(values, dict) and values:
-            assert set(part["properties"]) - {"global", "claims"} == set(values), where
+            more = {"global", "enabled"} if part is schema else {"claims"}
+            assert set(part["properties"]) - more == set(values), where
             for key, value in values.items():
                 compare(part["properties"][key], value, f"{where}.{key}")
 
     compare(schema, DEFAULTS, "values")
+
+
+def test_names_of_services_are_those_that_the_server_takes() -> None:
+    (crd,) = (CHART / "files/crds").glob("*.yaml")
+    (version,) = yaml.safe_load(crd.read_text())["spec"]["versions"]
+    said = [each["rule"] for each in version["schema"]["openAPIV3Schema"]["x-kubernetes-validations"]]
+    (rule,) = [each for each in said if "metadata.name.size()" in each]
+    found = re.fullmatch(r"self\.metadata\.name\.size\(\) <= (\d+) && self\.metadata\.name\.matches\('(.+)'\)", rule)
+    assert found
+    names = json.loads((CHART / "values.schema.json").read_text())["properties"]["services"]["propertyNames"]
+    assert (names["maxLength"], names["pattern"]) == (int(found[1]), found[2])
+
+
+@pytest.mark.parametrize("enabled", [True, False])
+def test_it_can_be_a_dependency_with_a_condition(helm: Helm, tmp_path: Path, *, enabled: bool) -> None:
+    parent = tmp_path / "parent"
+    shutil.copytree(CHART, parent / "charts/reranker-operator")
+    version = yaml.safe_load((CHART / "Chart.yaml").read_text())["version"]
+    needed = {"name": "reranker-operator", "version": version, "condition": "reranker-operator.enabled"}
+    about = {"apiVersion": "v2", "name": "parent", "version": "1.0.0", "dependencies": [needed]}
+    (parent / "Chart.yaml").write_text(yaml.safe_dump(about))
+    values = {"global": {"region": "north"}, "reranker-operator": {"enabled": enabled, "replicas": 3}}
+    (parent / "values.yaml").write_text(yaml.safe_dump(values))
+    made = helm.run("template", "platform", str(parent))
+    assert made.returncode == 0, made.stderr
+    found = [each for each in yaml.safe_load_all(made.stdout) if each]
+    replicas = [each["spec"]["replicas"] for each in of_kind(found, "Deployment")]
+    assert replicas == ([3] if enabled else [])
+
+
+def test_two_keys_of_one_secret_are_both_in_it(helm: Helm) -> None:
+    keys = {
+        "ngc": {"create": {"name": "keys", "apiKey": "a"}},
+        "huggingFace": {"create": {"name": "keys", "token": "b"}},
+    }
+    (secret,) = of_kind(helm.objects({"secrets": keys}), "Secret")
+    assert secret["stringData"] == {"NGC_API_KEY": "a", "token": "b"}
+
+
+NUMBERS = """
+fullnameOverride: "2024"
+crds: {install: false}
+serviceAccount: {name: "2024"}
+priorityClassName: "2024"
+watchNamespaces: ["2024"]
+imagePullSecrets: ["2024", {name: "on"}]
+ca: {secret: "2024"}
+secrets: {ngc: {create: {name: "2024", apiKey: a}}}
+networkPolicy: {enabled: true}
+metrics: {serviceMonitor: {enabled: true}, prometheusRule: {enabled: true}, dashboards: {enabled: true}}
+services: {"on": {namespace: "2024", spec: {gpus: 0}}}
+keepForeign: ["a: b"]
+allowHostPath: ["/a #b"]
+"""
+
+
+def test_names_that_yaml_would_read_as_numbers_or_truths_stay_names(helm: Helm) -> None:
+    command = ["template", "2024", str(CHART), "--namespace", "2024", "--values", "-"]
+    made = helm.run(*command, stdin=NUMBERS)
+    assert made.returncode == 0, made.stderr
+    objects = [each for each in yaml.safe_load_all(made.stdout) if each]
+    found = [each for one in objects for each in texts(one)]
+    assert [where for where, value in found if not isinstance(value, str)] == []
+    assert {("metadata.namespace", "2024"), ("metadata.name", "2024"), ("metadata.name", "on")} < set(found)
+    (deployment,) = of_kind(objects, "Deployment")
+    arguments = deployment["spec"]["template"]["spec"]["containers"][0]["args"]
+    assert {"--namespace=2024", "--keep-foreign=a: b", "--allow-host-path=/a #b"} < set(arguments)
+
+
+TEXTS = {"name", "namespace", "serviceAccountName", "priorityClassName", "secretName", "image", "resourceNames", "args"}
+
+
+def texts(part: Any, where: str = "") -> Iterator[tuple[str, Any]]:
+    """Where each value stands that must be a text, and the value: names, labels, annotations, arguments."""
+    for key, value in part.items():
+        path = f"{where}.{key}".lstrip(".")
+        if key in {"labels", "matchLabels", "annotations"}:
+            yield from ((f"{path}.{name}", each) for name, each in value.items())
+        elif key in TEXTS:
+            yield from ((path, each) for each in (value if isinstance(value, list) else [value]))
+        elif isinstance(value, dict):
+            yield from texts(value, path)
+        elif isinstance(value, list):
+            for each in value:
+                yield from texts(each, path) if isinstance(each, dict) else ()
+
+
+STUB = """#!/bin/sh
+printf '%s\\n' "$*" >>"$CALLS"
+case "$*" in *"-f -") cat >"$APPLIED" ;; esac
+"""
+
+
+@pytest.mark.parametrize(("watched", "where"), [([], ""), (["search"], "-n search ")], ids=["everywhere", "search"])
+def test_the_commands_of_the_notes_work_as_they_are_pasted(
+    helm: Helm, tmp_path: Path, watched: list[str], where: str
+) -> None:
+    stub, calls, applied = (tmp_path / name for name in ("kubectl", "calls", "applied"))
+    stub.write_text(STUB)
+    stub.chmod(0o755)
+    said = helm.run(
+        *("install", "reranker-operator", str(CHART), "--dry-run=client", "--values", "-"),
+        stdin=yaml.safe_dump({"watchNamespaces": watched}),
+    )
+    assert said.returncode == 0, said.stderr
+    _, _, notes = said.stdout.partition("\nNOTES:\n")
+    _, _, commands = notes.partition("Then make a service:\n")
+    env = {"PATH": f"{tmp_path}:/usr/bin:/bin", "CALLS": str(calls), "APPLIED": str(applied)}
+    ran = subprocess.run(
+        ["bash", "-e"], input=commands, capture_output=True, text=True, env=env, cwd=tmp_path, check=False
+    )
+    assert (ran.returncode, ran.stderr) == (0, "")
+    assert calls.read_text().splitlines() == [
+        f"apply {where}-f -",
+        f"{where}wait --for=condition=Ready rrs/docs --timeout=10m",
+    ]
+    assert yaml.safe_load(applied.read_text())["kind"] == "RerankerService"
+
+
+# Values that are null
+
+
+def nulls(*paths: tuple[str, ...]) -> Json:
+    """The values of everything.yaml, with null at each path."""
+    made: Json = yaml.safe_load(EVERYTHING.read_text())
+    for path in paths:
+        holder = made
+        for part in path[:-1]:
+            holder = holder.setdefault(part, {})
+        holder[path[-1]] = None
+    return made
+
+
+def missing(said: str) -> set[tuple[str, ...]]:
+    """The paths that helm calls missing."""
+    found = re.findall(r"^ *- at '(.*)': missing propert(?:y|ies) (.+)$", said, re.MULTILINE)
+    return {(*where.split("/")[1:], name) for where, names in found for name in re.findall(r"'(.+?)'", names)}
+
+
+def assert_whole(made: subprocess.CompletedProcess[str]) -> None:
+    """Nothing that is rendered is left open, and no rule of the network lets everything through."""
+    assert made.returncode == 0, made.stderr
+    objects = [each for each in yaml.safe_load_all(made.stdout) if each]
+    for each in objects:
+        assert "<no value>" not in json.dumps(each)
+        assert list(holes(each)) == [], each["kind"]
+    for policy in of_kind(objects, "NetworkPolicy"):
+        for rule in policy["spec"]["egress"] + policy["spec"]["ingress"]:
+            assert rule["ports"]
+
+
+def holes(part: Any, where: str = "") -> Iterator[str]:
+    """Where nothing stands: null, a name that is empty, a flag without its value."""
+    if isinstance(part, dict):
+        for key, value in part.items():
+            yield from holes(value, f"{where}.{key}")
+    elif isinstance(part, list):
+        for each in part:
+            yield from holes(each, where)
+    elif part is None or (part == "" and where.endswith("ame")) or str(part).endswith("="):
+        yield where
+
+
+OBJECTS = sorted({path[:depth] for path in leaves(DEFAULTS) for depth in range(1, len(path))})
+NULLABLE = [*leaves(DEFAULTS), *OBJECTS]
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("path", NULLABLE, ids=".".join)
+def test_a_value_of_null_means_empty_or_is_refused_by_name(helm: Helm, path: tuple[str, ...]) -> None:
+    made = helm.template(nulls(path), flags_of(EVERYTHING))
+    if made.returncode:
+        assert missing(made.stderr) == {path} or "Error: execution error at" in made.stderr, made.stderr
+        assert path[-1] in made.stderr
+    else:
+        assert_whole(made)
+
+
+def test_nulls_mean_empty_or_are_refused_all_at_once(helm: Helm) -> None:
+    """What the test above, which takes longer, looks at value by value."""
+    flags = flags_of(EVERYTHING)
+    ends = list(leaves(DEFAULTS))
+    refused = missing(helm.template(nulls(*ends), flags).stderr)
+    assert {("replicas",), ("networkPolicy", "apiServer", "ports"), ("crds", "keep")} < refused
+    outer = [path for path in OBJECTS if len(path) == 1]
+    inner = [path for path in OBJECTS if len(path) == 2]
+    for paths in (outer, inner):
+        assert missing(helm.template(nulls(*paths), flags).stderr) == set(paths)
+    assert_whole(helm.template(nulls(*(path for path in ends if path not in refused)), flags))
+
+
+def test_a_service_that_an_overlay_sets_to_null_is_not_made(helm: Helm, tmp_path: Path) -> None:
+    """Helm's way of taking an entry out."""
+    base, overlay = tmp_path / "base.yaml", tmp_path / "overlay.yaml"
+    base.write_text("services: {shared: {namespace: search, spec: {}}, docs: {spec: {}}}")
+    overlay.write_text("services: {shared: null}\nsecrets: {ngc: {create: {apiKey: a}}}")
+    made = helm.objects(base, ["--values", str(overlay)])
+    assert [each["metadata"]["name"] for each in of_kind(made, "RerankerService")] == ["docs"]
+    assert [each["metadata"]["namespace"] for each in of_kind(made, "Secret")] == ["reranker-system"]
+
+
+@pytest.mark.parametrize(
+    ("spec", "made"),
+    [
+        (
+            {"runtime": "NIM", "nim": None, "image": None},
+            {"nim": {"apiKeySecret": {"name": "ngc"}}, "image": {"pullSecrets": [{"name": "pull"}]}},
+        ),
+        ({"model": None}, {"model": None}),
+        ({"model": {"source": None}}, {"model": {"source": None}}),
+        ({"model": {"source": {"huggingFace": None}}}, {"model": {"source": {"huggingFace": None}}}),
+    ],
+    ids=["nim", "model", "source", "hub"],
+)
+def test_a_part_of_a_spec_that_is_null_is_left_to_the_server(helm: Helm, spec: Json, made: Json) -> None:
+    secrets = {"ngc": {"existing": "ngc"}, "huggingFace": {"existing": "hub"}, "imagePull": {"existing": "pull"}}
+    objects = helm.objects({"secrets": secrets, "services": {"docs": {"spec": spec}}})
+    (service,) = of_kind(objects, "RerankerService")
+    assert service["spec"].items() >= made.items()
+
+
+def test_without_the_schema_no_rule_is_open_either(helm: Helm) -> None:
+    values = {"networkPolicy": {"enabled": True, "apiServer": {"ports": None}}}
+    made = helm.template(values, ["--skip-schema-validation"])
+    assert made.returncode != 0
+    assert "networkPolicy.apiServer.ports: name at least one" in made.stderr
 
 
 # The network
@@ -308,7 +547,24 @@ def passes(rules: list[Json], side: str, peer: Peer, port: int | str) -> bool:
     )
 
 
+def test_the_operators_proxy_is_no_service_s_and_the_chart_says_so(helm: Helm) -> None:
+    services = {"services": {"docs": {"spec": {"model": {"source": {"huggingFace": {"repository": "a/b"}}}}}}}
+    made = helm.objects({**services, "proxy": {"https": "http://proxy.example:3128"}})
+    (service,) = of_kind(made, "RerankerService")
+    assert service["spec"] == services["services"]["docs"]["spec"]
+    schema = json.loads((CHART / "values.schema.json").read_text())
+    comments = re.findall(r"^# (.*)\nproxy:$", (CHART / "values.yaml").read_text(), re.MULTILINE)
+    for text in (schema["properties"]["proxy"]["description"], *comments):
+        assert "spec.proxy" in text
+    assert comments
+
+
 # Alerts and dashboards
+
+
+def test_metrics_keep_the_namespace_of_the_service_that_they_are_about(helm: Helm) -> None:
+    (monitor,) = of_kind(helm.objects(EVERYTHING, flags_of(EVERYTHING)), "ServiceMonitor")
+    assert [each["honorLabels"] for each in monitor["spec"]["endpoints"]] == [True]
 
 
 def test_alerts_and_dashboards_are_those_of_the_files(helm: Helm) -> None:

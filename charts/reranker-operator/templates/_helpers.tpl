@@ -15,7 +15,7 @@
 {{- /* NetworkPolicies of services let in pods with this name, whatever the release is called. */ -}}
 {{- define "reranker.selector" -}}
 app.kubernetes.io/name: reranker-operator
-app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/instance: {{ .Release.Name | quote }}
 {{- end }}
 
 {{- define "reranker.labels" -}}
@@ -23,7 +23,7 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 {{- $_ := set $labels "app.kubernetes.io/version" .Chart.AppVersion -}}
 {{- $_ := set $labels "app.kubernetes.io/managed-by" .Release.Service -}}
 {{- $_ := set $labels "helm.sh/chart" (printf "%s-%s" .Chart.Name (.Chart.Version | replace "+" "_")) -}}
-{{- merge $labels .Values.commonLabels | toYaml -}}
+{{- merge $labels (.Values.commonLabels | default dict) | toYaml -}}
 {{- end }}
 
 {{- /* A reference of an image: (dict "image" ... "root" $) */ -}}
@@ -45,7 +45,7 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 {{- if and $secret.existing $made -}}
 {{- fail (printf "secrets.%s: both existing and create.%s are set; say which Secret it is" .kind .value) -}}
 {{- end -}}
-{{- if $made }}{{ $secret.create.name }}{{ else }}{{ $secret.existing }}{{ end -}}
+{{- if $made }}{{ $secret.create.name }}{{ else }}{{ $secret.existing | default "" }}{{ end -}}
 {{- end }}
 
 {{- define "reranker.secret.ngc" -}}
@@ -62,8 +62,8 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 {{- define "reranker.secret.namespaces" -}}
 {{- $names := .Values.secrets.namespaces -}}
 {{- if not $names -}}
-{{- $names = .Values.watchNamespaces -}}
-{{- range .Values.services }}{{ $names = append $names (.namespace | default $.Release.Namespace) }}{{ end -}}
+{{- $names = .Values.watchNamespaces | default list -}}
+{{- range .Values.services }}{{ if . }}{{ $names = append $names (.namespace | default $.Release.Namespace) }}{{ end }}{{ end -}}
 {{- end -}}
 {{- $names | default (list .Release.Namespace) | uniq | sortAlpha | toJson -}}
 {{- end }}

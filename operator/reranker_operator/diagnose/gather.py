@@ -11,11 +11,11 @@ from reranker_operator import contract
 from reranker_operator.api import KIND, InvalidResourceError, RerankerService
 from reranker_operator.desired.metadata import RANKING
 from reranker_operator.desired.pod import keys_secret
+from reranker_operator.diagnose.arguments import lease_name
 from reranker_operator.diagnose.layout import dig, is_ready, last_seen
 from reranker_operator.diagnose.reader import Answer, Json, Reader
 from reranker_operator.diagnose.redact import Redactor, named_secrets, secret_literals, secret_variables, values_of
 from reranker_operator.kube import Kind
-from reranker_operator.kube.election import LEASE_NAME
 from reranker_operator.kube.events import utc_now
 from reranker_operator.reconcile.references import Reference, references
 
@@ -117,7 +117,7 @@ async def gather(reader: Reader, service: Json, operator_namespace: str, tail: i
         reader.find(Kind.POD, namespace, MOST_OBJECTS, labelSelector=_labels(name)),
         _named(reader, service),
         reader.find(Kind.EVENT, namespace, MOST_EVENTS),
-        _operator(reader, operator_namespace),
+        _operator(reader, operator_namespace, namespace),
         reader.text("/version", METRICS_BYTES),
     )
     found = Gathered(
@@ -206,12 +206,12 @@ async def _secrets(reader: Reader, found: Gathered) -> dict[str, Answer[Json]]:
     return dict(zip(wanted, answers, strict=True))
 
 
-async def _operator(reader: Reader, namespace: str) -> Operator:
-    deployments, pods, lease = await asyncio.gather(
+async def _operator(reader: Reader, namespace: str, of_service: str) -> Operator:
+    deployments, pods = await asyncio.gather(
         reader.find(Kind.DEPLOYMENT, namespace, MOST_PODS, labelSelector=OPERATOR_LABELS),
         reader.find(Kind.POD, namespace, MOST_PODS, labelSelector=OPERATOR_LABELS),
-        reader.get(Kind.LEASE, namespace, LEASE_NAME),
     )
+    lease = await reader.get(Kind.LEASE, namespace, lease_name(deployments.value or [], of_service))
     return Operator(namespace, deployments, pods.of(_in_order), lease)
 
 

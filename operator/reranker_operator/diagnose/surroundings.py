@@ -1,9 +1,10 @@
 """What a report says of what is around a service: events, the operator, the cluster."""
 
+from reranker_operator.diagnose.arguments import arguments_of
 from reranker_operator.diagnose.gather import Gathered
 from reranker_operator.diagnose.layout import Json, age, dig, last_seen, paragraph, table
 from reranker_operator.diagnose.pods import log_lines, pod_lines
-from reranker_operator.diagnose.verdict import arguments_of, lease_problem
+from reranker_operator.diagnose.verdict import lease_problem
 
 _MOST_EVENTS = 60
 _MOST_CHARACTERS = 400

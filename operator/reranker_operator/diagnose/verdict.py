@@ -3,9 +3,9 @@
 import datetime
 import re
 from collections.abc import Iterator
-from itertools import pairwise
 
 from reranker_operator.api import KIND, ConditionType, Reason
+from reranker_operator.diagnose.arguments import sees_to, watched_namespaces
 from reranker_operator.diagnose.gather import Gathered, Operator
 from reranker_operator.diagnose.layout import Json, age, condition, dig, paragraph
 
@@ -93,7 +93,9 @@ def _doubts(found: Gathered) -> Iterator[str]:
     if seen not in (None, -1, generation):  # -1: nobody has looked at all
         yield f"the operator has not looked at the present spec: it is of generation {generation}, the status of {seen}"
     operator = found.operator
-    if (watched := watched_namespaces(operator)) and found.namespace not in watched:
+    told = operator.deployments.value or []
+    if told and not any(sees_to(each, found.namespace) for each in told):
+        watched = sorted({name for each in told for name in watched_namespaces(each)})
         yield f"the operator watches only {', '.join(watched)}: add --namespace {found.namespace} to its arguments"
     if operator.lease.absent:
         yield _nowhere(operator)
@@ -113,23 +115,6 @@ def _unseen(operator: Operator) -> str:
             f"one leads in namespace {operator.namespace}: it is about to look, or was told to watch other namespaces"
         )
     return f"whether one runs in namespace {operator.namespace} cannot be told: {operator.lease.problem}"
-
-
-def watched_namespaces(operator: Operator) -> list[str]:
-    """The namespaces that the operator was told to watch; empty where that is all, or not known."""
-    arguments = [str(each) for document in operator.deployments.value or () for each in arguments_of(document)]
-    named: list[str] = []
-    for flag, following in pairwise([*arguments, ""]):
-        name, equals, value = flag.partition("=")
-        if name in ("--namespace", "-n"):
-            named.append(value if equals else following)
-    return named
-
-
-def arguments_of(deployment: Json) -> list[str]:
-    """The command line of a Deployment's first container."""
-    containers = dig(deployment, "spec", "template", "spec", "containers") or [{}]
-    return [*(containers[0].get("command") or ()), *(containers[0].get("args") or ())]
 
 
 def lease_problem(lease: Json, at: datetime.datetime) -> str | None:

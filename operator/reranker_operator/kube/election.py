@@ -18,7 +18,6 @@ from kubernetes.aio.leaderelection.leaderelection import LeaderElection
 from kubernetes.aio.leaderelection.leaderelectionrecord import LeaderElectionRecord
 from kubernetes.aio.leaderelection.resourcelock.leaselock import LeaseLock
 
-LEASE_NAME = "reranker-operator"
 _ATTEMPT_SECONDS = 5.0
 _RELEASE_TRIES = 3
 
@@ -53,7 +52,7 @@ class _Lock(LeaseLock):
         try:
             await self.api_instance.create_namespaced_lease(namespace, lease)
         except client.ApiException as error:
-            _log.warning("lease %s/%s was not created: %s", namespace, LEASE_NAME, error.reason)
+            _log.warning("lease %s/%s was not created: %s", namespace, self.name, error.reason)
             return False
         self.renewed = begun
         return True
@@ -63,16 +62,16 @@ class _Lock(LeaseLock):
             async with asyncio.timeout(self.attempt_seconds):
                 return await call
         except (TimeoutError, aiohttp.ClientError, OSError) as error:
-            _log.warning("lease %s: the API server cannot be reached: %s", LEASE_NAME, error or type(error).__name__)
+            _log.warning("lease %s: the API server cannot be reached: %s", self.name, error or type(error).__name__)
             return failed(error)
 
 
 class Election:
     """Runs for leader until it leads; `lost` ends when leadership is lost."""
 
-    def __init__(self, api: client.ApiClient, namespace: str, identity: str, lease_seconds: int) -> None:
+    def __init__(self, api: client.ApiClient, namespace: str, name: str, identity: str, lease_seconds: int) -> None:
         self.leading = asyncio.Event()
-        self._lock = _Lock(LEASE_NAME, namespace, identity, api)
+        self._lock = _Lock(name, namespace, identity, api)
         self._lock.attempt_seconds = min(_ATTEMPT_SECONDS, lease_seconds / 4)
         self._trust_seconds = lease_seconds * 0.8
         renew_within, retry = lease_seconds * 2 / 3, max(1.0, lease_seconds / 7.5)
@@ -109,11 +108,11 @@ class Election:
         for _ in range(_RELEASE_TRIES):
             if await self._release():
                 return
-        _log.warning("lease %s: not given back, another operator waits until it runs out", LEASE_NAME)
+        _log.warning("lease %s: not given back, another operator waits until it runs out", self._lock.name)
 
     async def _release(self) -> bool:
         """Whether the lease is no longer ours; a renewal that was under way may come between reading and writing."""
-        held, record = await self._lock.get(LEASE_NAME, self._lock.namespace)
+        held, record = await self._lock.get(self._lock.name, self._lock.namespace)
         lease = self._lock.lease_reference
         if not held or lease is None or lease.spec is None:
             return False
@@ -121,9 +120,9 @@ class Election:
             return True
         lease.spec.holder_identity = ""
         try:
-            await self._lock.api_instance.replace_namespaced_lease(LEASE_NAME, self._lock.namespace, lease)
+            await self._lock.api_instance.replace_namespaced_lease(self._lock.name, self._lock.namespace, lease)
         except (client.ApiException, aiohttp.ClientError, OSError) as error:
-            _log.info("lease %s: not given back yet: %s", LEASE_NAME, error)
+            _log.info("lease %s: not given back yet: %s", self._lock.name, error)
             return False
         return True
 

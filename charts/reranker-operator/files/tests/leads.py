@@ -1,7 +1,7 @@
 """`helm test`: within a minute an operator holds its Lease, and the API server serves RerankerServices.
 
-Arguments: the release's namespace, then the namespaces that are seen to; none: all. It runs in a pod of the operator's
-image, with the operator's rights.
+Arguments: the release's namespace, the name of its Lease, then the namespaces that are seen to; none: all. It runs in a
+pod of the operator's image, with the operator's rights.
 """
 
 import datetime
@@ -20,7 +20,7 @@ ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 HOST = os.environ["KUBERNETES_SERVICE_HOST"]
 SERVER = f"https://{f'[{HOST}]' if ':' in HOST else HOST}:{os.environ['KUBERNETES_SERVICE_PORT']}"
 SECONDS = 60
-own, *watched = sys.argv[1:]
+own, lease, *watched = sys.argv[1:]
 
 
 def get(path: str, default: dict[str, Any] | None = None) -> dict[str, Any]:
@@ -46,12 +46,12 @@ for namespace in watched or [""]:
 
 began = time.monotonic()
 while True:
-    spec = get(f"/apis/coordination.k8s.io/v1/namespaces/{own}/leases/reranker-operator", {}).get("spec", {})
+    spec = get(f"/apis/coordination.k8s.io/v1/namespaces/{own}/leases/{lease}", {}).get("spec", {})
     renewed = datetime.datetime.fromisoformat(spec.get("renewTime") or "1970-01-01T00:00:00+00:00")
     age = (datetime.datetime.now(datetime.UTC) - renewed).total_seconds()
     if spec.get("holderIdentity") and age < spec.get("leaseDurationSeconds", 15):
         print(f"{spec['holderIdentity']} leads; it renewed its Lease {age:.0f} s ago")
         break
     if time.monotonic() - began > SECONDS:
-        sys.exit(f"no operator holds Lease {own}/reranker-operator: look at the logs of the operator's pods")
+        sys.exit(f"no operator holds Lease {own}/{lease}: look at the logs of the operator's pods")
     time.sleep(1)
