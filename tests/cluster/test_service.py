@@ -1,6 +1,5 @@
 """A service from `kubectl apply` to ranked passages, changed and deleted: real pods, real answers."""
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +7,7 @@ import pytest
 from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer
 
-from rerankers import RANKING_LABELS, Json, Rerankers
+from rerankers import RANKING_LABELS, Rerankers
 
 
 def test_apply_ranks_passages_through_the_service(rerankers: Rerankers) -> None:
@@ -85,22 +84,10 @@ def test_a_change_rolls_pods_and_only_the_new_ones_make_it_ready(rerankers: Rera
     assert refused.headers["X-Reranker-Revision"] == hashed
 
 
-def evicted(rerankers: Rerankers, pod: Json) -> None:
-    """Leave a pod of an earlier template at its end, as eviction does."""
-    labels = {**pod["metadata"]["labels"], "reranking.dev/template-hash": "0", "pod-template-hash": "0"}
-    metadata = {"name": "docs-evicted", "namespace": rerankers.namespace, "labels": labels}
-    spec = {"schedulerName": "none", "containers": [{"name": "ranking", "image": "example/none:1"}]}
-    rerankers.cluster.apply({"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec})
-    ended = json.dumps({"status": {"phase": "Failed", "reason": "Evicted"}})
-    where = ("-n", rerankers.namespace)
-    rerankers.cluster.kubectl(*where, "patch", "pod/docs-evicted", "--subresource=status", "--type=merge", "-p", ended)
-
-
 def test_scaling_leaves_ready_and_pods_alone(rerankers: Rerankers) -> None:
     rerankers.apply("docs")
     rerankers.wait_ready("docs")
     (first,) = rerankers.pods("docs")
-    evicted(rerankers, first)
     since = rerankers.condition("docs", "Ready")["lastTransitionTime"]
     rerankers.cluster.kubectl("-n", rerankers.namespace, "scale", "rrs/docs", "--replicas=2")
     rerankers.wait_status("docs", lambda status: status.get("readyReplicas") == 2)

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import copy
 import datetime
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from reranker_operator.api import RerankerService
+from reranker_operator.api import ConditionType, RerankerService
 from reranker_operator.desired import Defaults, Desired, desired
 from reranker_operator.desired.metadata import FAILED, PROVEN, REPLACED, TEMPLATE_HASH
 from reranker_operator.desired.revision import revision, spec_hash
+from reranker_operator.reconcile.conditions import Facts, conditions
 from reranker_operator.reconcile.observe import Observed
 from reranker_operator.reconcile.plan import judge, plan
 from reranker_operator.reconcile.rollout import Recalled, recall
@@ -61,6 +63,23 @@ def pod(of: Desired, *, ready: bool = False, fits: bool = True) -> dict[str, Any
     }
 
 
+def observed(live: dict[str, Any], *pods: dict[str, Any]) -> Observed:
+    return Observed(
+        service_account=None,
+        service=None,
+        deployment=live,
+        job=None,
+        other_jobs=[],
+        pods=list(pods),
+        job_pods=[],
+        refused_job_pods=None,
+        optional={},
+        unserved=[],
+        claim=None,
+        missing=[],
+    )
+
+
 def recalled(live: dict[str, Any], *pods: dict[str, Any]) -> Recalled:
     return recall(LATER, None, None, REVISIONS, live, list(pods), NOW)
 
@@ -96,6 +115,24 @@ def test_a_pod_at_its_end_needs_nobody_to_make_room() -> None:
     assert recall(EARLIER, None, None, REVISIONS, live, [pod(BAD), pod(GOOD, fits=False)], NOW).room_for is not None
 
 
+@pytest.mark.parametrize("phase", ["Failed", "Succeeded"])
+def test_scaling_shakes_no_condition_where_an_earlier_pod_has_come_to_its_end(phase: str) -> None:
+    """Just scaled, and not looked at by the Deployment controller: whether the template is new is told by the pods."""
+    live = deployment(GOOD)
+    live["metadata"]["generation"] += 1
+    ended = pod(BAD) | {"status": {"phase": phase}}
+    of = recall(EARLIER, None, None, REVISIONS, live, [], NOW)
+    wanted = desired(EARLIER, Defaults(), of.given)
+
+    def available(*pods: dict[str, Any]) -> str:
+        seen = observed(live, *pods)
+        facts = Facts(EARLIER, wanted, seen, judge(wanted, seen, NOW), of, live, refused=None)
+        return next(each.status for each in conditions(facts) if each.type is ConditionType.AVAILABLE)
+
+    assert available(pod(GOOD, ready=True), ended) == "True"
+    assert available(pod(GOOD, ready=True), pod(BAD)) == "False"
+
+
 @pytest.mark.parametrize("is_ready", [False, True])
 def test_what_the_earlier_template_needs_is_kept_until_the_later_one_is_ready(is_ready: bool) -> None:
     account = copy.deepcopy(GOOD.service_account)
@@ -103,20 +140,7 @@ def test_what_the_earlier_template_needs_is_kept_until_the_later_one_is_ready(is
     account["metadata"]["uid"] = "a"
     proven = {PROVEN: f"{BAD.template_hash} {GOOD.template_hash}"} if is_ready else {}
     live = deployment(BAD, **proven)
-    seen = Observed(
-        service_account=account,
-        service=None,
-        deployment=live,
-        job=None,
-        other_jobs=[],
-        pods=[pod(BAD)],
-        job_pods=[],
-        refused_job_pods=None,
-        optional={},
-        unserved=[],
-        claim=None,
-        missing=[],
-    )
+    seen = replace(observed(live, pod(BAD)), service_account=account)
     of = recalled(live, pod(BAD))
     wanted = desired(LATER, Defaults(), of.given)
     assert (account in plan(LATER, wanted, seen, judge(wanted, seen, NOW), of, NOW).delete) == is_ready
