@@ -353,6 +353,18 @@ def test_strict_takes_objects_as_a_cluster_has_them() -> None:
     assert list(yaml.safe_load(said.stdout)["metadata"]) == ["name"]
 
 
+def test_what_a_pipeline_made_is_converted_once() -> None:
+    """`kubectl get` shows a NIMPipeline, and beside it the NIMServices that NVIDIA's operator made of it."""
+    pipeline = yaml.safe_load(PIPELINE)
+    made = {"apiVersion": pipeline["apiVersion"], "kind": "NIMService", **pipeline["spec"]["services"][0]}
+    owner = {"apiVersion": pipeline["apiVersion"], "kind": "NIMPipeline", "name": "rag", "uid": "1"}
+    made["metadata"] = {"name": made.pop("name"), "ownerReferences": [owner]}
+    said = run("-", stdin=yaml.safe_dump_all([yaml.safe_load(CACHE), made, pipeline]))
+    assert said.returncode == 0, said.stderr
+    assert [each["metadata"]["name"] for each in yaml.safe_load_all(said.stdout)] == ["rerank"]
+    assert "NIMService rerank passed over: NIMPipeline rag is there, which makes it" in said.stderr
+
+
 def test_what_is_not_converted_keeps_strict_from_nothing() -> None:
     """Neither a cache that no service uses nor a pipeline's service that does not rank."""
     pipeline = yaml.safe_load(PIPELINE)

@@ -42,6 +42,16 @@ class Document:
         name = metadata.get("name") if isinstance(metadata, dict) else None
         return f"{self.value.get('kind') or 'an object of no kind'} {name or '(without a name)'}"
 
+    @property
+    def maker(self) -> str | None:
+        """The NIMPipeline by which NVIDIA's operator made it, as `Kind name` in words."""
+        metadata = self.value.get("metadata") if isinstance(self.value, dict) else None
+        owners = metadata.get("ownerReferences") if isinstance(metadata, dict) else None
+        for owner in owners if isinstance(owners, list) else ():
+            if isinstance(owner, dict) and owner.get("kind") == "NIMPipeline":
+                return f"NIMPipeline {owner.get('name')}"
+        return None
+
 
 @dataclass
 class Converted:
@@ -70,7 +80,11 @@ def convert(files: list[tuple[str, BinaryIO]], wishes: Wishes) -> Converted:
         except ConvertError as error:
             result.errors.append(str(error))
     caches, by_key = _read_caches([each for each in documents if each.kind == "NIMCache"], result)
+    pipelines = {each.name for each in documents if each.kind == "NIMPipeline"}
     for each in documents:
+        if each.kind == "NIMService" and each.maker in pipelines:
+            result.passed.append(f"{each.place}: {each.name} passed over: {each.maker} is there, which makes it")
+            continue
         _convert(each, caches, wishes, result)
     told, result.told = result.told, []
     for key, (each, notes) in by_key.items():
