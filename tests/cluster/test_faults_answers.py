@@ -38,6 +38,32 @@ def test_no_request_is_answered_for_longer_than_the_lease_holds(faulty: Faulty, 
     scene.converged()
 
 
+def test_a_kind_that_cannot_be_listed_holds_up_only_what_refers_to_it(faulty: Faulty, scene: Scene) -> None:
+    """As where a Secret cannot be decrypted: the operator comes to know of none. There are more such services than
+    workers, so that none of these may wait for long."""
+    rerankers = scene.rerankers
+    variable = {"name": "A_TOKEN", "valueFrom": {"secretKeyRef": {"name": "none", "key": "none"}}}
+    names = [f"reads-{number}" for number in range(10)]
+    with faulty.proxy.failing(500, lambda call: (call.verb, call.resource) == ("list", "secrets")):
+        faulty.operator.kill()  # what it knew is lost
+        for name in names:
+            rerankers.apply(name, replicas=0, server={"env": [variable]})
+        for name in names:
+            told = rerankers.wait_condition(name, "Progressing", "True", "ServerFailing")
+            assert "secrets cannot be listed" in told["message"]
+            assert "InternalError: injected" in told["message"]
+        assert rerankers.condition(names[0], "Accepted")["status"] == "Unknown"
+        assert rerankers.condition(names[0], "Ready")["reason"] == "ServerFailing"
+        other = rerankers.apply("reads-nothing", replicas=0)
+        generation = other["metadata"]["generation"]
+        rerankers.wait_condition("reads-nothing", "Ready", "False", "Paused", generation=generation)
+    for name in names:
+        rerankers.wait_condition(name, "ReferencesResolved", "False", "NotFound")
+        rerankers.delete(name)
+    rerankers.delete("reads-nothing")
+    scene.converged()
+
+
 def test_every_request_is_counted(faulty: Faulty, scene: Scene) -> None:
     """What the other tests lean on: the proxy sees what the operator asks for, by verb and resource."""
     assert faulty.proxy.watching()

@@ -109,7 +109,10 @@ class Cache:
     # What specs refer to
 
     async def named(self, kind: Kind, namespace: str, name: str) -> tuple[Knowledge, Json | None]:
-        """What is known of a kind, and identity and version of one of its objects, or None where there is none."""
+        """What is known of a kind, and identity and version of one of its objects, or None where there is none.
+
+        Raises `NotListedError` or `UnreachableError` where nothing is known of the kind in good time.
+        """
         if kind not in self._named:
             self._named[kind] = store = Store(lambda _document: None, _identity)
             self._named_reflectors[kind] = self._reflect(kind, store, self._named_changed, metadata_only=True)
@@ -117,7 +120,7 @@ class Cache:
         place = namespace if kind.namespaced else ""
         for each in self._named_reflectors[kind]:
             if each.namespace in (None, place):
-                await each.known.wait()
+                await each.come_to_know()
                 if each.knowledge is not Knowledge.WHOLE:
                     return each.knowledge, None
         return Knowledge.WHOLE, self._named[kind].get(place, name)
