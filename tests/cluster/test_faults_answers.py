@@ -3,8 +3,9 @@
 import pytest
 
 from faults import CHEAP, Faulty, Scene
-from localkube.faultproxy import every
+from localkube.faultproxy import Call, every
 from localkube.processes import wait_until
+from rerankers import Json, Rerankers
 
 EDITS = 10
 
@@ -62,6 +63,40 @@ def test_a_kind_that_cannot_be_listed_holds_up_only_what_refers_to_it(faulty: Fa
         rerankers.delete(name)
     rerankers.delete("reads-nothing")
     scene.converged()
+
+
+def of_secrets(call: Call) -> bool:
+    return call.resource == "secrets"
+
+
+def test_secrets_that_may_not_be_read_for_a_time_roll_nothing(faulty: Faulty, scene: Scene) -> None:
+    """As where a Role is made anew."""
+    rerankers = scene.rerankers
+    put_token(rerankers, "one")
+    variable = {"name": "A_TOKEN", "valueFrom": {"secretKeyRef": {"name": "tokens", "key": "used"}}}
+    rerankers.apply("reads", replicas=0, server={"env": [variable]})
+    before = rerankers.wait_deployment("reads", lambda found: found["spec"]["template"])
+    with faulty.proxy.failing(403, of_secrets):
+        faulty.proxy.cut_watches(of_secrets)
+        rerankers.wait_status("reads", lambda found: "not checked" in resolved(found))
+        assert rerankers.deployment("reads")["spec"]["template"] == before
+    rerankers.wait_status("reads", lambda found: "not checked" not in resolved(found))
+    assert rerankers.deployment("reads")["spec"]["template"] == before
+    put_token(rerankers, "two")
+    rerankers.wait_deployment("reads", lambda found: found["spec"]["template"] != before)
+    assert rerankers.deployment("reads")["metadata"]["generation"] == 2
+    rerankers.delete("reads")
+    scene.converged()
+
+
+def resolved(status: Json) -> str:
+    (found,) = [each["message"] for each in status["conditions"] if each["type"] == "ReferencesResolved"]
+    return str(found)
+
+
+def put_token(rerankers: Rerankers, value: str) -> None:
+    metadata = {"name": "tokens", "namespace": rerankers.namespace}
+    rerankers.cluster.apply({"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "stringData": {"used": value}})
 
 
 def test_every_request_is_counted(faulty: Faulty, scene: Scene) -> None:

@@ -40,6 +40,8 @@ class Observed:
     """The claim that every ranking pod mounts, if there is one."""
     missing: list[Missing]
     unchecked: list[str] = field(default_factory=list)
+    credentials_unknown: bool = False
+    """Whether what the model is downloaded with may not be read just now."""
 
 
 class Observer:
@@ -80,6 +82,7 @@ class Observer:
             claim=await self._claim(service),
             missing=references.missing,
             unchecked=references.unchecked,
+            credentials_unknown=references.credentials_unknown,
         )
 
     async def _claim(self, service: RerankerService) -> dict[str, Any] | None:

@@ -126,7 +126,7 @@ def _is_worth_another_try(wanted: Desired, observed: Observed, verdict: ModelVer
     if verdict.undecided_since is not None and (now - verdict.undecided_since).total_seconds() > RECHECK_SECONDS:
         return True
     changed = _annotation(observed.job, CREDENTIALS) != _annotation(wanted.model_job, CREDENTIALS)
-    return verdict.refused and changed and not observed.missing
+    return verdict.refused and changed and not observed.missing and not observed.credentials_unknown
 
 
 def _spare_revisions(wanted: Desired, observed: Observed, recalled: Recalled) -> list[dict[str, Any]]:

@@ -160,8 +160,9 @@ class Reconciler:
         """What earlier rounds decided, read back from revisions, Deployment and pods."""
         key = service.namespace, service.name
         deployment = self._cache.child(Kind.DEPLOYMENT, *key)
-        # While something is missing nothing rolls: pods that run have read it.
-        inputs = inputs_of(deployment) if references.missing else references.inputs
+        # While something is missing, or may not be read, nothing rolls: pods that run have read it.
+        unknown = references.inputs_unknown and deployment is not None
+        inputs = inputs_of(deployment) if references.missing or unknown else references.inputs
         return recall(
             service,
             inputs,
