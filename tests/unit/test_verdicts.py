@@ -125,6 +125,19 @@ def test_a_download_that_was_refused_is_tried_again_with_another_token_alone() -
     assert planned(after, refused, credentials_unknown=True).delete == []
 
 
+@pytest.mark.parametrize("missing", [[], ["the new token has no such key"]])
+def test_a_token_that_comes_while_the_download_runs_is_tried_when_that_is_refused(missing: list[str]) -> None:
+    before, after = fetched_with("one"), fetched_with("two")
+    running = job_of(before)
+    (kept,) = [each for each in planned(after, running, missing=missing).apply if each["kind"] == "Job"]
+    assert kept == before.model_job
+    refused = job_of(before, "Failed")
+    if missing:
+        (kept,) = [each for each in planned(after, refused, missing=missing).apply if each["kind"] == "Job"]
+        assert kept == before.model_job
+    assert planned(after, refused).delete == [refused]
+
+
 def test_a_running_download_is_said() -> None:
     pod = job_pod({"name": "fetch", "state": {"running": {"startedAt": "2026-11-22T11:00:00Z"}}})
     cause = cause_of([pod], None)
