@@ -125,22 +125,28 @@ class Cache:
                     return each.knowledge, None
         return Knowledge.WHOLE, self._named[kind].get(place, name)
 
-    def refer(self, key: Key, references: Iterable[tuple[Kind, str]]) -> None:
-        """From now on a change of any of these (kind and name) wakes the service."""
+    def refer(self, key: Key, references: Iterable[tuple[Kind, str]]) -> list[tuple[Kind, Place]]:
+        """From now on a change of any of these (kind and name) wakes the service.
+
+        Returns what nobody refers to any more.
+        """
         places = frozenset((kind, (key[0] if kind.namespaced else "", name)) for kind, name in references)
         before = self._references.get(key, frozenset())
         if places == before:
-            return
+            return []
+        left = []
         for gone in before - places:
             self._referrers[gone].discard(key)
             if not self._referrers[gone]:
                 del self._referrers[gone]
+                left.append(gone)
         for new in places - before:
             self._referrers.setdefault(new, set()).add(key)
         if places:
             self._references[key] = places
         else:
             self._references.pop(key, None)
+        return left
 
     # The watches
 

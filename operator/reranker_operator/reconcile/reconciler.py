@@ -154,7 +154,8 @@ class Reconciler:
     def _forget(self, key: Key) -> None:
         self._prober.forget(key)
         self._scaler.forget(key)
-        self._cache.refer(key, ())
+        self._observer.forget(key)
+        self._contents.forget(self._cache.refer(key, ()))
 
     def _recall(self, service: RerankerService, references: References) -> Recalled:
         """What earlier rounds decided, read back from revisions, Deployment and pods."""

@@ -145,7 +145,8 @@ async def resolve(cache: Cache, contents: Contents, service: RerankerService) ->
     """Look each reference up. A kind that the operator may not read is named as not checked, never as missing."""
     named = references(service)
     objects = sorted({(each.kind, each.name) for each in named})
-    cache.refer((service.namespace, service.name), [(_KINDS[kind], name) for kind, name in objects])
+    left = cache.refer((service.namespace, service.name), [(_KINDS[kind], name) for kind, name in objects])
+    contents.forget(left)
     found: dict[tuple[str, str], Entries | None] = {}
     for kind, name in objects:
         keyed = any(each.kind == kind and each.name == name and (each.key or each.read) for each in named)
