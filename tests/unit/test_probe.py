@@ -58,8 +58,8 @@ def certificate(folder: Path) -> tuple[bytes, ssl.SSLContext]:
     return shown, context
 
 
-async def ask(kube: Secrets, answer: str, tls: ssl.SSLContext | None = None, keys: str | None = None) -> Probe:
-    """What is known of a service that answers so, once a single look has come to an end."""
+async def ask(kube: Secrets, answer: str | None, tls: ssl.SSLContext | None = None, keys: str | None = None) -> Probe:
+    """What is known of a service that answers so (None: that is not there), once a single look has come to an end."""
 
     async def rank(_: web.Request) -> web.Response:
         return web.Response(text=answer)
@@ -70,6 +70,8 @@ async def ask(kube: Secrets, answer: str, tls: ssl.SSLContext | None = None, key
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0, ssl_context=tls).start()
     port = runner.addresses[0][1]
+    if answer is None:
+        await runner.cleanup()
     target = Target(
         key=("search", "docs"),
         uid="7",
@@ -125,6 +127,14 @@ def test_numbers_that_are_none_are_no_ranking(answer: str) -> None:
     probe = asyncio.run(ask(Secrets(), answer))
     assert (probe.status, probe.reason) == (Status.FALSE, Reason.RANKING_WRONG)
     assert "the answer is no ranking" in probe.message
+
+
+def test_a_service_that_is_not_there_is_told_of_in_the_same_words_each_time(tmp_path: Path) -> None:
+    _shown, server = certificate(tmp_path)
+    probe = asyncio.run(ask(Secrets(tls_crt=b""), None, server))
+    assert (probe.status, probe.reason) == (Status.UNKNOWN, Reason.UNREACHABLE)
+    assert "cannot be reached: " in probe.message
+    assert "object at 0x" not in probe.message
 
 
 def test_a_fault_of_the_operator_is_told_without_the_key_and_asked_again_later(

@@ -256,8 +256,10 @@ class Prober:
             other = f"its certificate is not that of Secret {target.tls_secret}: {error}"
             raise _Wrong(other, Reason.CERTIFICATE_PENDING) from None
         except (aiohttp.ClientError, OSError) as error:
+            # A connector's own words have the address of an object in memory, and would be news each time.
+            words = error.os_error if isinstance(error, aiohttp.ClientConnectorError) else error
             remedy = "where policies or a mesh keep the operator out, this stays unknown"
-            raise _NoVerdict(Reason.UNREACHABLE, f"{target.url} cannot be reached: {error}; {remedy}") from None
+            raise _NoVerdict(Reason.UNREACHABLE, f"{target.url} cannot be reached: {words}; {remedy}") from None
         _check(target, status, text)
         seen = getattr(more.get("ssl"), "seen", None)
         if not seen:
