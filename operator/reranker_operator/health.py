@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Protocol
 
@@ -13,7 +13,8 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from reranker_operator.metrics import Metrics
 
 STUCK_SECONDS = 120.0
-"""A service that waits this long for its round means that the loop does not turn."""
+"""A service that waits this long for its round means that the loop does not turn; a leader that after this time does
+not know what there is sees to nobody."""
 
 _log = logging.getLogger("reranker_operator")
 
@@ -21,10 +22,12 @@ _log = logging.getLogger("reranker_operator")
 class Health:
     """What the process is doing, in one word, and whether its loop turns."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self.state = "starting"
         self.ready = False
+        self._clock = clock
         self._loop: Loop | None = None
+        self._learns_since: float | None = None
 
     def say(self, state: str) -> None:
         """Tell what the process is doing, in the log too where that is news."""
@@ -32,9 +35,19 @@ class Health:
             self.state = state
             _log.info("%s", state)
 
+    def learn(self) -> None:
+        """From now on the process leads, and comes to know what there is."""
+        self._learns_since = self._clock()
+
     def watch(self, loop: "Loop | None") -> None:
         """From now on the process is as well as this loop; None: as it stands by."""
-        self._loop = loop
+        self._loop, self._learns_since = loop, None
+
+    def idle(self) -> str | None:
+        """Why the process is of no use, if it is of none. To start it again would not help: rights or a server fail."""
+        if self._learns_since is None or (took := self._clock() - self._learns_since) <= STUCK_SECONDS:
+            return None
+        return f"{self.state}: no service is seen to, for {took:.0f} s now"
 
     def problem(self) -> str | None:
         """Why the process should be started again, if it should."""
@@ -68,7 +81,9 @@ async def served(health: Health, metrics: Metrics, health_port: int, metrics_por
 
     async def readyz(_: web.Request) -> web.Response:
         waited = f" for {time.monotonic() - started:.0f} s" if not health.ready else ""
-        return web.Response(status=200 if health.ready else 503, text=f"{health.state}{waited}\n")
+        idle = health.idle()
+        ready = health.ready and idle is None
+        return web.Response(status=200 if ready else 503, text=f"{idle or health.state + waited}\n")
 
     async def scrape(_: web.Request) -> web.Response:
         body = await asyncio.to_thread(generate_latest, metrics.registry)

@@ -106,6 +106,8 @@ class Metrics:
             self.ranking_seconds.labels(*key).set(probe.milliseconds / 1000)
         if probe is not None and probe.expires is not None:
             self.certificate_expiry.labels(*key).set(probe.expires.timestamp())
+        elif probe is not None and probe.status is Status.TRUE:
+            _remove(key, self.certificate_expiry)  # it ranked without one
 
     def scaling(self, key: tuple[str, str], queue_seconds: float | None, replicas: int) -> None:
         """Show what the last look at a service's queues said (None: nothing), and how many pods it is to have."""

@@ -143,6 +143,7 @@ class _Process:
     async def _lead(self, group: asyncio.TaskGroup) -> None:
         """Start watching and working, with nothing from an earlier time of leading."""
         self._metrics.leader.set(1)
+        self.health.learn()
         queue: KeyQueue[Key] = KeyQueue()
         cache = Cache(self._kube, self._options.namespaces, queue.add)
         recorder = Recorder(self._kube)

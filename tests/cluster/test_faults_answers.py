@@ -7,6 +7,7 @@ import pytest
 from faults import CHEAP, Faulty, Scene
 from localkube.faultproxy import Call, every
 from localkube.processes import wait_until
+from rerankers import Json, Rerankers
 
 EDITS = 10
 
@@ -54,6 +55,66 @@ def test_no_request_is_answered_for_longer_than_the_lease_holds(faulty: Faulty, 
         scene.rerankers.delete(CHEAP[0])
         wait_until("the leader to step down", lambda: not faulty.operator.leads(), timeout=60)
     scene.converged()
+
+
+def test_a_kind_that_cannot_be_listed_holds_up_only_what_refers_to_it(faulty: Faulty, scene: Scene) -> None:
+    """As where a Secret cannot be decrypted: the operator comes to know of none. There are more such services than
+    workers, so that none of these may wait for long."""
+    rerankers = scene.rerankers
+    variable = {"name": "A_TOKEN", "valueFrom": {"secretKeyRef": {"name": "none", "key": "none"}}}
+    names = [f"reads-{number}" for number in range(10)]
+    with faulty.proxy.failing(500, lambda call: (call.verb, call.resource) == ("list", "secrets")):
+        faulty.operator.kill()  # what it knew is lost
+        for name in names:
+            rerankers.apply(name, replicas=0, server={"env": [variable]})
+        for name in names:
+            told = rerankers.wait_condition(name, "Progressing", "True", "ServerFailing")
+            assert "secrets cannot be listed" in told["message"]
+            assert "InternalError: injected" in told["message"]
+        assert rerankers.condition(names[0], "Accepted")["status"] == "Unknown"
+        assert rerankers.condition(names[0], "Ready")["reason"] == "ServerFailing"
+        other = rerankers.apply("reads-nothing", replicas=0)
+        generation = other["metadata"]["generation"]
+        rerankers.wait_condition("reads-nothing", "Ready", "False", "Paused", generation=generation)
+    for name in names:
+        rerankers.wait_condition(name, "ReferencesResolved", "False", "NotFound")
+        rerankers.delete(name)
+    rerankers.delete("reads-nothing")
+    scene.converged()
+
+
+def of_secrets(call: Call) -> bool:
+    return call.resource == "secrets"
+
+
+def test_secrets_that_may_not_be_read_for_a_time_roll_nothing(faulty: Faulty, scene: Scene) -> None:
+    """As where a Role is made anew."""
+    rerankers = scene.rerankers
+    put_token(rerankers, "one")
+    variable = {"name": "A_TOKEN", "valueFrom": {"secretKeyRef": {"name": "tokens", "key": "used"}}}
+    rerankers.apply("reads", replicas=0, server={"env": [variable]})
+    before = rerankers.wait_deployment("reads", lambda found: found["spec"]["template"])
+    with faulty.proxy.failing(403, of_secrets):
+        faulty.proxy.cut_watches(of_secrets)
+        rerankers.wait_status("reads", lambda found: "not checked" in resolved(found))
+        assert rerankers.deployment("reads")["spec"]["template"] == before
+    rerankers.wait_status("reads", lambda found: "not checked" not in resolved(found))
+    assert rerankers.deployment("reads")["spec"]["template"] == before
+    put_token(rerankers, "two")
+    rerankers.wait_deployment("reads", lambda found: found["spec"]["template"] != before)
+    assert rerankers.deployment("reads")["metadata"]["generation"] == 2
+    rerankers.delete("reads")
+    scene.converged()
+
+
+def resolved(status: Json) -> str:
+    (found,) = [each["message"] for each in status["conditions"] if each["type"] == "ReferencesResolved"]
+    return str(found)
+
+
+def put_token(rerankers: Rerankers, value: str) -> None:
+    metadata = {"name": "tokens", "namespace": rerankers.namespace}
+    rerankers.cluster.apply({"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "stringData": {"used": value}})
 
 
 def test_every_request_is_counted(faulty: Faulty, scene: Scene) -> None:

@@ -18,6 +18,7 @@ from localkube.operator_process import NAMESPACE, OperatorProcess
 from localkube.processes import wait_until
 from rerankers import UNSEEN, Rerankers
 
+WATCHED = "namespaced/watched"
 PRIORITY = "above-others"
 READS_A_SECRET = {
     "env": [{"name": "A_TOKEN", "valueFrom": {"secretKeyRef": {"name": "tokens", "key": "used"}}}],
@@ -32,6 +33,8 @@ class Installed:
     own: str
     watched: tuple[Rerankers, Rerankers]
     other: Rerankers
+    rights: Path
+    """What is applied in a namespace that is to be watched."""
 
 
 def install(cluster: Cluster, deploy: Path, own: str, watched: list[str]) -> list[str]:
@@ -48,7 +51,7 @@ def install(cluster: Cluster, deploy: Path, own: str, watched: list[str]) -> lis
     for path in deploy.rglob("*.yaml"):
         path.write_text(path.read_text().replace(NAMESPACE, own))
     for name in watched:
-        cluster.kubectl("-n", name, "apply", "--server-side", "-k", str(deploy / "namespaced/watched"))
+        cluster.kubectl("-n", name, "apply", "--server-side", "-k", str(deploy / WATCHED))
     made = list(yaml.safe_load_all(cluster.kubectl("kustomize", str(deploy / "namespaced"))))
     (deployment,) = [each for each in made if each["kind"] == "Deployment"]
     assert not [each["kind"] for each in made if each["kind"].startswith("ClusterRole")]
@@ -85,7 +88,7 @@ def installed(
         state = tmp_path_factory.mktemp("namespaced")
         process = OperatorProcess(cluster, state, name="namespaced", arguments=arguments, namespace=own)
         process.start()
-        yield Installed(process, own, (first, second), other)
+        yield Installed(process, own, (first, second), other, checkout / "deploy" / WATCHED)
         process.stop()
     finally:
         operator.start()
@@ -170,3 +173,27 @@ def test_a_namespace_without_its_role_holds_up_no_other(installed: Installed, cl
     assert second.status("later") == UNSEEN
     cluster.apply({**binding, "apiVersion": of_roles, "kind": "RoleBinding", "metadata": kept})
     second.wait_condition("later", "Ready", "False", "Paused")
+
+
+def test_many_namespaces_are_seen_to_at_once(installed: Installed, cluster: Cluster) -> None:
+    """Each holds a dozen watches, whose connections are none that anything else waits for."""
+    tag = uuid.uuid4().hex[:8]
+    many = [Rerankers(cluster, f"many-{number}-{tag}") for number in range(5)]
+    image = {"repository": "nvcr.io/nim/nvidia/example", "tag": "1.8.0"}
+    for each in many:
+        cluster.create_namespace(each.namespace)
+        cluster.kubectl("-n", each.namespace, "apply", "--server-side", "-k", str(installed.rights))
+        # Without a model to check and without pods: only the operator has something to do.
+        each.apply("docs", model=None, runtime="NIM", image=image, replicas=0, server=READS_A_SECRET)
+    try:
+        installed.operator.restart_with(*(f"--namespace={each.namespace}" for each in many))
+        for each in many:
+            each.wait_condition("docs", "ReferencesResolved", "False", "NotFound")
+            put_token(each, "one")
+        for each in many:
+            each.wait_deployment("docs", lambda found: found["spec"]["template"])
+            each.wait_condition("docs", "Ready", "False", "Paused")
+    finally:
+        installed.operator.restart_with()
+        for each in many:
+            cluster.delete("v1", "Namespace", each.namespace)

@@ -106,6 +106,8 @@ def test_a_host_path_needs_an_allowed_prefix(flags: list[str], refused: str | No
         ("", "holds no RerankerService"),
         ("- just\n- a list\n", "holds no RerankerService"),
         ("kind: RerankerService\n", "apiVersion: expected reranking.dev/v1alpha1, found None"),
+        ("kind: RerankerService\nspec: &a {model: *a}\n", "spec: it is nested without end"),
+        ("kind: RerankerService\nmetadata: {generation: x}\n", "metadata.generation: expected a whole number"),
     ],
 )
 def test_a_file_that_is_no_manifest_is_one_line_and_exit_code_2(tmp_path: Path, text: str, said: str) -> None:
@@ -115,3 +117,12 @@ def test_a_file_that_is_no_manifest_is_one_line_and_exit_code_2(tmp_path: Path, 
     assert (result.returncode, result.stdout) == (2, "")
     assert said in result.stderr
     assert "Traceback" not in result.stderr
+
+
+def test_a_generation_that_is_null_is_none(tmp_path: Path) -> None:
+    minimal = HERE / "input" / "minimal.yaml"
+    document = yaml.safe_load(minimal.read_text())
+    document["metadata"]["generation"] = None
+    file = tmp_path / "file.yaml"
+    file.write_text(yaml.safe_dump(document))
+    assert render(file).stdout == render(minimal).stdout

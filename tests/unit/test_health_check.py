@@ -5,7 +5,7 @@ import socket
 import sys
 from pathlib import Path
 
-from reranker_operator.health import Health, served
+from reranker_operator.health import STUCK_SECONDS, Health, served
 from reranker_operator.metrics import Metrics
 
 COMMAND = Path(sys.executable).parent / "reranker-operator"
@@ -44,6 +44,30 @@ def test_health_says_what_the_operator_says() -> None:
     assert "answered 200: ok: waiting for the CRD" in alive[1]
     assert leading[0] == 0
     assert leading[1].endswith("/readyz answered 200: leading\n")
+
+
+def test_a_leader_that_does_not_come_to_know_what_there_is_is_not_ready() -> None:
+    async def scene() -> list[tuple[int, str, str]]:
+        now = [0.0]
+        health, port = Health(lambda: now[0]), free_port()
+        health.ready = True
+        health.learn()
+        health.say("leading, listing jobs")
+        async with served(health, Metrics(), port, 0):
+            now[0] = STUCK_SECONDS
+            answers = [await ask(port)]
+            now[0] = STUCK_SECONDS + 1
+            answers += [await ask(port), await ask(port, "--live")]
+            health.watch(None)
+            return [*answers, await ask(port)]
+
+    listing, late, alive, later = asyncio.run(scene())
+    assert listing[0] == 0
+    assert late[0] == 1
+    assert "answered 503: leading, listing jobs: no service is seen to, for 121 s now" in late[2]
+    # Started again, it would wait for the same.
+    assert alive[0] == 0
+    assert later[0] == 0
 
 
 def test_health_of_nobody_is_one_line() -> None:

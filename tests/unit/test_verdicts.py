@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from reranker_operator.api import Reason, RerankerService
-from reranker_operator.desired import Defaults, Desired, desired
+from reranker_operator.desired import Defaults, Desired, Given, desired
 from reranker_operator.reconcile.observe import Observed
-from reranker_operator.reconcile.plan import judge, plan
+from reranker_operator.reconcile.plan import Plan, judge, plan
 from reranker_operator.reconcile.progress import cause_of
 from reranker_operator.reconcile.rollout import Recalled, recall
 
@@ -96,6 +96,46 @@ def test_what_another_try_may_cure_is_tried_again_with_its_words(pod: dict[str, 
     assert verdict.report is None
     assert verdict.undecided_since is not None
     assert verdict.words == words
+
+
+def fetched_with(note: str) -> Desired:
+    """What is wanted where `note` stands for what the model is downloaded with."""
+    return desired(ASKED, Defaults(), Given(credentials=note))
+
+
+def job_of(wanted: Desired, finished: str | None = None) -> dict[str, Any]:
+    """The Job as it was made."""
+    assert wanted.model_job is not None
+    conditions = [{"type": finished, "status": "True", "lastTransitionTime": "2026-11-22T11:59:00Z"}]
+    return {**wanted.model_job, "status": {"conditions": conditions if finished else []}}
+
+
+def planned(wanted: Desired, job: dict[str, Any], **more: Any) -> Plan:
+    pods = [job_pod(ended("fetch", 2, REFUSED))] if job["status"]["conditions"] else []
+    seen = observed(job=job, job_pods=pods, **more)
+    return plan(ASKED, wanted, seen, judge(wanted, seen, NOW), nothing_recalled(ASKED), NOW)
+
+
+def test_a_download_that_was_refused_is_tried_again_with_another_token_alone() -> None:
+    before, after = fetched_with("one"), fetched_with("two")
+    refused = job_of(before, "Failed")
+    assert planned(before, refused).delete == []
+    assert planned(after, refused).delete == [refused]
+    # A token that may not be read just now is no other one.
+    assert planned(after, refused, credentials_unknown=True).delete == []
+
+
+@pytest.mark.parametrize("missing", [[], ["the new token has no such key"]])
+def test_a_token_that_comes_while_the_download_runs_is_tried_when_that_is_refused(missing: list[str]) -> None:
+    before, after = fetched_with("one"), fetched_with("two")
+    running = job_of(before)
+    (kept,) = [each for each in planned(after, running, missing=missing).apply if each["kind"] == "Job"]
+    assert kept == before.model_job
+    refused = job_of(before, "Failed")
+    if missing:
+        (kept,) = [each for each in planned(after, refused, missing=missing).apply if each["kind"] == "Job"]
+        assert kept == before.model_job
+    assert planned(after, refused).delete == [refused]
 
 
 def test_a_running_download_is_said() -> None:

@@ -54,13 +54,13 @@ class Identity(BaseModel):
     @classmethod
     def of(cls, document: dict[str, Any]) -> "Identity":
         """From a document (a manifest has neither uid nor generation yet)."""
-        given = document.get("metadata")
-        metadata = given if isinstance(given, dict) else {}
+        metadata = _metadata(document)
+        generation = metadata.get("generation")
         return Identity(
             name=str(metadata.get("name", "(without a name)")),
             namespace=str(metadata.get("namespace") or "default"),
             uid=str(metadata.get("uid", "")),
-            generation=int(metadata.get("generation", 0)),
+            generation=generation if isinstance(generation, int) else 0,  # which the server replaces
         )
 
 
@@ -79,6 +79,9 @@ class RerankerService(Identity):
         problems = [] if NAME_RULE.holds(identity.name) else [f"metadata.name: {NAME_RULE.message}"]
         if document.get("apiVersion") != API_VERSION:
             problems.append(f"apiVersion: expected {API_VERSION}, found {document.get('apiVersion')!r}")
+        generation = _metadata(document).get("generation")
+        if generation is not None and not isinstance(generation, int):
+            problems.append(f"metadata.generation: expected a whole number, found {generation!r}; leave it out")
         newer = not problems
         # Strict, as the server is: a number in quotes is a string.
         try:
@@ -90,9 +93,17 @@ class RerankerService(Identity):
         except TypeError as error:
             problems.append(f"spec: {error}; write dates and the like in quotes")
             newer = False
+        except RecursionError:
+            problems.append("spec: it is nested without end, as an alias that stands within its own anchor")
+            newer = False
         if problems:
             raise InvalidResourceError(identity.name, problems, newer=newer)
         return cls(**identity.model_dump(), spec=spec)
+
+
+def _metadata(document: dict[str, Any]) -> dict[str, Any]:
+    given = document.get("metadata")
+    return given if isinstance(given, dict) else {}
 
 
 def _without_nulls(value: Any) -> Any:

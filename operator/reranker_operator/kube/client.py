@@ -27,6 +27,7 @@ WATCH_SECONDS = 300
 """How long the server keeps one watch open; the next one goes on where it ended."""
 _PAGE = "200"
 _CONNECTIONS = 32
+"""For calls at the same time. Watches have others, as many as there are: each holds one for as long as it lasts."""
 _APPLY = "application/apply-patch+yaml"
 _JSON_PATCH = "application/json-patch+json"
 _METADATA = "application/json;as=PartialObjectMetadata{};g=meta.k8s.io;v=v1"
@@ -46,9 +47,11 @@ class Kube:
         self._on_call = on_call
         self._base = str(configuration.host).rstrip("/")
         rest = RESTClientObject(configuration)  # its TLS context is what we are after
-        connector = aiohttp.TCPConnector(limit=_CONNECTIONS, ssl=rest.ssl_context)
-        # With trust_env, aiohttp looks for a netrc file in a thread at each request.
-        self._session = aiohttp.ClientSession(connector=connector, trust_env=False)
+        self._calls, self._watches = (
+            # With trust_env, aiohttp looks for a netrc file in a thread at each request.
+            aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=most, ssl=rest.ssl_context), trust_env=False)
+            for most in (_CONNECTIONS, 0)  # 0: without limit
+        )
         proxy = rest.proxy or _proxy_of(URL(self._base))
         self._more: Json = {"proxy": proxy} if proxy else {}
         if configuration.tls_server_name:
@@ -58,7 +61,8 @@ class Kube:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        await self._session.close()
+        await self._watches.close()
+        await self._calls.close()
 
     async def get(self, kind: Kind, namespace: str | None, name: str) -> Json | None:
         """The object, or None where there is none; what cannot be a name names nothing."""
@@ -238,9 +242,11 @@ class Kube:
         # Paths are checked by `Kind.path`; quoting them again would cost more than sending them.
         url = URL(self._base + path, encoded=True)
         status = 0
+        watches = method == "WATCH"
+        session = self._watches if watches else self._calls
         try:
-            async with self._session.request(
-                "GET" if method == "WATCH" else method,
+            async with session.request(
+                "GET" if watches else method,
                 url.with_query(query) if query else url,
                 data=data,
                 headers=headers,

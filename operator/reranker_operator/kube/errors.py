@@ -4,6 +4,7 @@ KubeError
 ├── UnreachableError   no answer, or none in time: try again
 ├── ThrottledError     429: try again when told
 ├── ServerError        5xx: try again
+│   └── NotListedError a kind whose lists fail, since the operator has asked for it: try again
 ├── ConflictError      409: read again, then try again
 ├── GoneError          410: a list or watch is too old: list again
 ├── NotFoundError      404
@@ -37,6 +38,10 @@ class ThrottledError(KubeError):
 
 class ServerError(KubeError):
     """The server, etcd or a webhook behind it failed."""
+
+
+class NotListedError(ServerError):
+    """Nothing is known yet of a kind that is needed, as every list of it has failed."""
 
 
 class ConflictError(KubeError):

@@ -14,7 +14,14 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from reranker_operator.kube.client import Kube
-from reranker_operator.kube.errors import ForbiddenError, GoneError, KubeError, NotFoundError
+from reranker_operator.kube.errors import (
+    ForbiddenError,
+    GoneError,
+    KubeError,
+    NotFoundError,
+    NotListedError,
+    UnreachableError,
+)
 from reranker_operator.kube.kinds import Kind
 from reranker_operator.kube.store import Change, Store
 
@@ -24,6 +31,8 @@ ABSENT_SECONDS: Final = 10.0
 """How often a kind that the server does not know, or that may not be read, is asked for again."""
 WELL_SECONDS: Final = 5.0
 """A watch that lasted longer had begun well: what ended it is tried again at once."""
+PATIENCE_SECONDS: Final = 10.0
+"""How long after its start a reflector is waited for by those that need to know something of its kind."""
 _FIRST_RETRY_SECONDS: Final = 0.2
 _LAST_RETRY_SECONDS: Final = 5.0
 
@@ -61,6 +70,9 @@ class Reflector:
     """Shared by those that take turns in listing: all kinds at once would be in memory as a whole."""
     known: asyncio.Event = field(default_factory=asyncio.Event)
     """Set once `knowledge` is anything but NONE."""
+    trouble: KubeError | None = None
+    """What the last list, or watch, failed with."""
+    since: float = field(default_factory=time.monotonic)
 
     async def run(self) -> None:
         """Until cancelled."""
@@ -79,6 +91,7 @@ class Reflector:
                 self._know(Knowledge.FORBIDDEN)
                 pause = ABSENT_SECONDS
             except KubeError as error:
+                self.trouble = error
                 if time.monotonic() - begun > WELL_SECONDS:
                     wait = _FIRST_RETRY_SECONDS
                 pause = error.retry_after or wait
@@ -86,6 +99,23 @@ class Reflector:
                 _log.log(level, "%s are listed again in about %.1f s: %s", self.kind.plural, pause, error)
                 wait = min(_LAST_RETRY_SECONDS, 2 * wait)
             await asyncio.sleep(_jittered(pause))
+
+    async def come_to_know(self) -> None:
+        """Wait until `knowledge` is anything but NONE, as long as that is in good time; then raise what is wrong.
+
+        The time runs from the start, and not for each that waits: they would hold up all others, one after the other.
+        """
+        if self.known.is_set():
+            return
+        try:
+            async with asyncio.timeout(max(0.0, self.since + PATIENCE_SECONDS - time.monotonic())):
+                await self.known.wait()
+        except TimeoutError:
+            place = f" of namespace {self.namespace}" if self.namespace is not None and self.kind.namespaced else ""
+            what = f"{self.kind.plural}{place}"
+            if self.trouble is None:
+                raise UnreachableError(f"{what} are still being listed") from None
+            raise NotListedError(f"{what} cannot be listed: {self.trouble}") from None
 
     async def _list(self) -> str:
         async with self.listing:

@@ -109,7 +109,10 @@ class Cache:
     # What specs refer to
 
     async def named(self, kind: Kind, namespace: str, name: str) -> tuple[Knowledge, Json | None]:
-        """What is known of a kind, and identity and version of one of its objects, or None where there is none."""
+        """What is known of a kind, and identity and version of one of its objects, or None where there is none.
+
+        Raises `NotListedError` or `UnreachableError` where nothing is known of the kind in good time.
+        """
         if kind not in self._named:
             self._named[kind] = store = Store(lambda _document: None, _identity)
             self._named_reflectors[kind] = self._reflect(kind, store, self._named_changed, metadata_only=True)
@@ -117,27 +120,33 @@ class Cache:
         place = namespace if kind.namespaced else ""
         for each in self._named_reflectors[kind]:
             if each.namespace in (None, place):
-                await each.known.wait()
+                await each.come_to_know()
                 if each.knowledge is not Knowledge.WHOLE:
                     return each.knowledge, None
         return Knowledge.WHOLE, self._named[kind].get(place, name)
 
-    def refer(self, key: Key, references: Iterable[tuple[Kind, str]]) -> None:
-        """From now on a change of any of these (kind and name) wakes the service."""
+    def refer(self, key: Key, references: Iterable[tuple[Kind, str]]) -> list[tuple[Kind, Place]]:
+        """From now on a change of any of these (kind and name) wakes the service.
+
+        Returns what nobody refers to any more.
+        """
         places = frozenset((kind, (key[0] if kind.namespaced else "", name)) for kind, name in references)
         before = self._references.get(key, frozenset())
         if places == before:
-            return
+            return []
+        left = []
         for gone in before - places:
             self._referrers[gone].discard(key)
             if not self._referrers[gone]:
                 del self._referrers[gone]
+                left.append(gone)
         for new in places - before:
             self._referrers.setdefault(new, set()).add(key)
         if places:
             self._references[key] = places
         else:
             self._references.pop(key, None)
+        return left
 
     # The watches
 

@@ -8,12 +8,13 @@ import base64
 import hashlib
 import hmac
 import secrets
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
 from reranker_operator.kube import ForbiddenError, Kind, Kube, KubeError
 from reranker_operator.kube.reflector import Knowledge
-from reranker_operator.kube.store import Json
+from reranker_operator.kube.store import Json, Place
 from reranker_operator.reconcile.cache import Cache
 
 KEY_SECRET: Final = "reranker-operator-key"  # noqa: S105 a name, not a key
@@ -38,13 +39,13 @@ class Contents:
 
     def __init__(self, kube: Kube, cache: Cache, namespace: str) -> None:
         self._kube, self._cache, self._namespace = kube, cache, namespace
-        self._known: dict[tuple[Kind, str, str], _Known] = {}
+        self._known: dict[tuple[Kind, Place], _Known] = {}
         self._key: bytes | None = None
 
     async def entries(self, kind: Kind, namespace: str, name: str) -> Entries | None:
         """Digests of what is inside; None where there is no such object, UNREADABLE where it may not be read."""
         knowledge, identity = await self._cache.named(kind, namespace, name)
-        place = (kind, namespace, name)
+        place = kind, (namespace, name)
         if knowledge is not Knowledge.WHOLE:
             return UNREADABLE
         if identity is None:
@@ -67,6 +68,11 @@ class Contents:
         }
         self._known[place] = _Known(*_identity(document), entries)
         return entries
+
+    def forget(self, places: Iterable[tuple[Kind, Place]]) -> None:
+        """Nobody refers to these any more."""
+        for each in places:
+            self._known.pop(each, None)
 
     async def _own_key(self) -> bytes:
         """The key, made where there is none yet; two operators at once agree on the one that was first."""

@@ -13,6 +13,7 @@ from reranker_operator.desired import Desired, Optional
 from reranker_operator.desired.claim import mounted_claim
 from reranker_operator.desired.metadata import RANKING
 from reranker_operator.kube import Kind, Kube
+from reranker_operator.kube.store import Key
 from reranker_operator.reconcile.cache import Cache
 from reranker_operator.reconcile.references import Missing, References
 
@@ -40,6 +41,8 @@ class Observed:
     """The claim that every ranking pod mounts, if there is one."""
     missing: list[Missing]
     unchecked: list[str] = field(default_factory=list)
+    credentials_unknown: bool = False
+    """Whether what the model is downloaded with may not be read just now."""
 
 
 class Observer:
@@ -47,7 +50,8 @@ class Observer:
 
     def __init__(self, kube: Kube, cache: Cache) -> None:
         self._kube, self._cache = kube, cache
-        self._claims: dict[tuple[str, str], dict[str, Any]] = {}
+        self._claims: dict[Key, dict[str, Any]] = {}
+        """By service."""
 
     async def observe(
         self, service: RerankerService, wanted: Desired, references: References, now: datetime.datetime
@@ -80,23 +84,28 @@ class Observer:
             claim=await self._claim(service),
             missing=references.missing,
             unchecked=references.unchecked,
+            credentials_unknown=references.credentials_unknown,
         )
+
+    def forget(self, key: Key) -> None:
+        """The service is gone, or mounts no claim any more."""
+        self._claims.pop(key, None)
 
     async def _claim(self, service: RerankerService) -> dict[str, Any] | None:
         """The claim that ranking pods mount. It is read once: what matters of it, its access modes, never changes."""
-        name = mounted_claim(service)
+        name, key = mounted_claim(service), (service.namespace, service.name)
         if name is None:
+            self.forget(key)
             return None
         if (ours := self._cache.child(Kind.CLAIM, service.namespace, name)) is not None:
             return ours
-        place = service.namespace, name
-        _knowledge, identity = await self._cache.named(Kind.CLAIM, *place)
+        _knowledge, identity = await self._cache.named(Kind.CLAIM, service.namespace, name)
         uid = identity["metadata"]["uid"] if identity is not None else None
-        if uid is None or self._claims.get(place, {}).get("metadata", {}).get("uid") != uid:
-            self._claims.pop(place, None)
-            if uid is not None and (claim := await self._kube.get(Kind.CLAIM, *place)) is not None:
-                self._claims[place] = claim
-        return self._claims.get(place)
+        if uid is None or self._claims.get(key, {}).get("metadata", {}).get("uid") != uid:
+            self.forget(key)
+            if uid is not None and (claim := await self._kube.get(Kind.CLAIM, service.namespace, name)) is not None:
+                self._claims[key] = claim
+        return self._claims.get(key)
 
     async def _refusal(self, job: dict[str, Any], now: datetime.datetime) -> str | None:
         """Why the server refuses this Job's pods: a Job has no condition for it, only events."""

@@ -107,7 +107,7 @@ def plan(
     if _is_worth_another_try(wanted, observed, verdict, now) and observed.job is not None:
         delete.append(observed.job)  # its deletion is an event, and the next round makes it anew
     elif wanted.model_job is not None and (not observed.missing or observed.job is not None):
-        apply.append(wanted.model_job)
+        apply.append(_as_begun(wanted.model_job, observed.job))
     record = hand_over = None
     # A template that runs already is kept in repair whatever has gone missing since.
     if verdict.verified and (not observed.missing or template_hash(observed.deployment) == wanted.template_hash):
@@ -127,7 +127,17 @@ def _is_worth_another_try(wanted: Desired, observed: Observed, verdict: ModelVer
     if verdict.undecided_since is not None and (now - verdict.undecided_since).total_seconds() > RECHECK_SECONDS:
         return True
     changed = _annotation(observed.job, CREDENTIALS) != _annotation(wanted.model_job, CREDENTIALS)
-    return verdict.refused and changed and not observed.missing
+    return verdict.refused and changed and not observed.missing and not observed.credentials_unknown
+
+
+def _as_begun(wanted: dict[str, Any], live: dict[str, Any] | None) -> dict[str, Any]:
+    """The Job, with the note of what its pods began to download with: other credentials are for another Job."""
+    begun_with = _annotation(live, CREDENTIALS)
+    if begun_with is None:
+        return wanted
+    metadata = wanted["metadata"]
+    annotations = {**metadata["annotations"], CREDENTIALS: begun_with}
+    return {**wanted, "metadata": {**metadata, "annotations": annotations}}
 
 
 def _spare_revisions(wanted: Desired, observed: Observed, recalled: Recalled) -> list[dict[str, Any]]:

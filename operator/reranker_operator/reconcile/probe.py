@@ -9,7 +9,9 @@ import base64
 import contextlib
 import datetime
 import json
+import logging
 import math
+import re
 import ssl
 import time
 import zlib
@@ -53,7 +55,12 @@ PASSAGES: Final = (
     "i shall be telling this with a sigh",
 )
 
+_CERTIFICATE: Final = re.compile(rb"-----BEGIN ((?:X509 |TRUSTED )?CERTIFICATE)-----.*?-----END \1-----", re.DOTALL)
+"""In a PEM file. The text around them is nobody's business, and may be in any language."""
+
 Key = tuple[str, str]
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -179,6 +186,11 @@ class Prober:
             return said(Status.FALSE, wrong.reason, f"a ranking through {target.url} came back wrong: {wrong}")
         except _NoVerdict as unknown:
             return said(Status.UNKNOWN, unknown.reason, str(unknown))
+        except Exception as fault:  # noqa: BLE001
+            # A fault of ours must not have the service asked again at once, and again; its words may hold a key.
+            _log.exception("%s: no ranking was asked for after a fault in the operator", "/".join(target.key))
+            words = f"the operator could not ask for a ranking ({type(fault).__name__}): its log says more"
+            return said(Status.UNKNOWN, Reason.UNREACHABLE, words)
         milliseconds = round(1000 * (time.monotonic() - begin))
         self._differs_since.pop(target.key, None)
         if target.tells_revision and revision != target.template:
@@ -244,8 +256,10 @@ class Prober:
             other = f"its certificate is not that of Secret {target.tls_secret}: {error}"
             raise _Wrong(other, Reason.CERTIFICATE_PENDING) from None
         except (aiohttp.ClientError, OSError) as error:
+            # A connector's own words have the address of an object in memory, and would be news each time.
+            words = error.os_error if isinstance(error, aiohttp.ClientConnectorError) else error
             remedy = "where policies or a mesh keep the operator out, this stays unknown"
-            raise _NoVerdict(Reason.UNREACHABLE, f"{target.url} cannot be reached: {error}; {remedy}") from None
+            raise _NoVerdict(Reason.UNREACHABLE, f"{target.url} cannot be reached: {words}; {remedy}") from None
         _check(target, status, text)
         seen = getattr(more.get("ssl"), "seen", None)
         if not seen:
@@ -270,8 +284,9 @@ class Prober:
         context.sslobject_class = _Peer
         context.check_hostname = False  # a certificate may be for the outer name alone
         context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
-        with contextlib.suppress(ssl.SSLError):  # the pods say more plainly what is wrong with it
-            context.load_verify_locations(cadata=certificates.decode(errors="replace"))
+        found = b"\n".join(each[0] for each in _CERTIFICATE.finditer(certificates))
+        with contextlib.suppress(ssl.SSLError, ValueError):  # the pods say more plainly what is wrong with it
+            context.load_verify_locations(cadata=found.decode("ascii"))
         return context
 
     async def _secret(self, target: Target, name: str, entry: str) -> bytes:
@@ -308,7 +323,7 @@ def _check(target: Target, status: int, text: str) -> None:
         rankings = json.loads(text)["rankings"]
         places = [int(each["index"]) for each in rankings]
         logits = [float(each["logit"]) for each in rankings]
-    except (ValueError, TypeError, KeyError):
+    except (ValueError, TypeError, KeyError, OverflowError, RecursionError):
         raise _Wrong(f"the answer is no ranking: {said}") from None
     if sorted(places) != list(range(len(target.passages))):
         raise _Wrong(f"{len(target.passages)} passages were sent, and those that came back are {places}")

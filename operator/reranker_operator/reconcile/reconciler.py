@@ -12,7 +12,7 @@ from reranker_operator.api import ConditionType, Identity, InvalidResourceError,
 from reranker_operator.api.conditions import Status
 from reranker_operator.desired import Defaults, desired
 from reranker_operator.desired.pod import secrets as secrets_of
-from reranker_operator.kube import ConflictError, ForbiddenError, Kind, Kube, KubeError
+from reranker_operator.kube import ConflictError, ForbiddenError, Kind, Kube, KubeError, NotListedError
 from reranker_operator.kube.events import utc_now
 from reranker_operator.reconcile.admission import host_path_problem
 from reranker_operator.reconcile.apply import Applied, Applier, StrangerError
@@ -23,7 +23,7 @@ from reranker_operator.reconcile.observe import SILENT_SECONDS, Observed, Observ
 from reranker_operator.reconcile.plan import RECHECK_SECONDS, ModelVerdict, Plan, is_ours, judge, plan, stranger
 from reranker_operator.reconcile.probe import KEY_ENTRY, Probe, Prober, Target, target_of
 from reranker_operator.reconcile.references import References, resolve
-from reranker_operator.reconcile.report import Reporter, bare_status, status_of
+from reranker_operator.reconcile.report import Reporter, bare_status, failing_status, status_of
 from reranker_operator.reconcile.rollout import Recalled, inputs_of, ready_templates, recall
 from reranker_operator.reconcile.scaling.handover import SCALER
 from reranker_operator.reconcile.scaling.scaler import QueueScaler
@@ -91,7 +91,12 @@ class Reconciler:
             return await self._reject(document, *_not_understood(error))
         if (problem := host_path_problem(service, self._host_paths)) is not None:
             return await self._reject(document, Reason.HOST_PATH_NOT_ALLOWED, problem)
-        return await self._round(service, previous)
+        try:
+            return await self._round(service, previous)
+        except NotListedError as error:
+            # The round did not come as far as to tell it.
+            await self._reporter.write(service, failing_status(service.generation, str(error), previous), previous)
+            raise
 
     async def _round(self, service: RerankerService, previous: dict[str, Any]) -> Outcome:
         references = await resolve(self._cache, self._contents, service)
@@ -152,14 +157,16 @@ class Reconciler:
     def _forget(self, key: Key) -> None:
         self._prober.forget(key)
         self._scaler.forget(key)
-        self._cache.refer(key, ())
+        self._observer.forget(key)
+        self._contents.forget(self._cache.refer(key, ()))
 
     def _recall(self, service: RerankerService, references: References) -> Recalled:
         """What earlier rounds decided, read back from revisions, Deployment and pods."""
         key = service.namespace, service.name
         deployment = self._cache.child(Kind.DEPLOYMENT, *key)
-        # While something is missing nothing rolls: pods that run have read it.
-        inputs = inputs_of(deployment) if references.missing else references.inputs
+        # While something is missing, or may not be read, nothing rolls: pods that run have read it.
+        unknown = references.inputs_unknown and deployment is not None
+        inputs = inputs_of(deployment) if references.missing or unknown else references.inputs
         return recall(
             service,
             inputs,

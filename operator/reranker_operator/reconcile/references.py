@@ -55,6 +55,9 @@ class References:
     """Stands for all that the ranking container reads at its start; None where that is nothing."""
     credentials: str | None
     """Stands for what the model is downloaded with."""
+    inputs_unknown: bool = False
+    """Whether some of what `inputs` stands for may not be read just now: it may be what it was."""
+    credentials_unknown: bool = False
 
 
 _KINDS = {
@@ -142,7 +145,8 @@ async def resolve(cache: Cache, contents: Contents, service: RerankerService) ->
     """Look each reference up. A kind that the operator may not read is named as not checked, never as missing."""
     named = references(service)
     objects = sorted({(each.kind, each.name) for each in named})
-    cache.refer((service.namespace, service.name), [(_KINDS[kind], name) for kind, name in objects])
+    left = cache.refer((service.namespace, service.name), [(_KINDS[kind], name) for kind, name in objects])
+    contents.forget(left)
     found: dict[tuple[str, str], Entries | None] = {}
     for kind, name in objects:
         keyed = any(each.kind == kind and each.name == name and (each.key or each.read) for each in named)
@@ -163,6 +167,7 @@ async def resolve(cache: Cache, contents: Contents, service: RerankerService) ->
         each: [each.field, each.kind, each.name, each.key, _digests(found[each.kind, each.name], each.key)]
         for each in named
     }
+    unreadable = [each for each in named if found[each.kind, each.name] is UNREADABLE]
     read = [said for each, said in contents_of.items() if each.read]
     fetched_with = [said for each, said in contents_of.items() if each.fetched_with]
     return References(
@@ -170,6 +175,8 @@ async def resolve(cache: Cache, contents: Contents, service: RerankerService) ->
         unchecked=list(dict.fromkeys(unchecked)),
         inputs=digest(read) if read else None,
         credentials=digest(fetched_with) if fetched_with else None,
+        inputs_unknown=any(each.read for each in unreadable),
+        credentials_unknown=any(each.fetched_with for each in unreadable),
     )
 
 

@@ -78,6 +78,24 @@ def bare_status(generation: int, made: list[Condition]) -> dict[str, Any]:
     }
 
 
+def failing_status(generation: int, words: str, previous: dict[str, Any]) -> dict[str, Any]:
+    """The status of a service that the server keeps from being looked at: what was found out before stays.
+
+    Every condition says of which generation it speaks.
+    """
+    said = f"{words}; it is tried again"
+    made = [
+        Condition(ConditionType.ACCEPTED, Status.UNKNOWN, Reason.SERVER_FAILING, said),
+        Condition(ConditionType.PROGRESSING, Status.TRUE, Reason.SERVER_FAILING, said),
+        Condition(ConditionType.READY, Status.FALSE, Reason.SERVER_FAILING, said),
+    ]
+    status = bare_status(generation, made)
+    now = {each["type"]: each for each in status["conditions"]}
+    before = {each["type"]: each for each in previous.get("conditions") or ()}
+    known = [found for kind in ConditionType if (found := now.get(kind.value) or before.get(kind.value)) is not None]
+    return {**previous, **status, "conditions": known}
+
+
 class Reporter:
     """Writes statuses and events."""
 
