@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
-from tokenizers import Tokenizer, pre_tokenizers, processors
+from tokenizers import AddedToken, Tokenizer, pre_tokenizers, processors
 from tokenizers.models import WordLevel
 
 from reranker_runtime.engine.cpus import free_memory, usable_cpus
@@ -143,6 +143,20 @@ def test_control_tokens_in_user_text_are_text(tmp_path: Path) -> None:
     planner = written(tmp_path, LETTERS, query="{query}", between=("</s>",), bos=False)
     ids = whole(planner, "<s> a", ["</s>"])[0]
     assert (ids.count(1), ids.count(2)) == (0, 1)
+
+
+def test_a_templates_marks_are_text_in_texts_though_the_tokenizer_does_not_call_them_special(tmp_path: Path) -> None:
+    save(tmp_path / "tokenizer.json", "$A $B", LETTERS)
+    tokenizer = Tokenizer.from_file(str(tmp_path / "tokenizer.json"))
+    tokenizer.add_tokens([AddedToken(token, normalized=False) for token in ("</think>", "\n\n")])
+    tokenizer.save(str(tmp_path / "tokenizer.json"))
+    prompt = Written(query="{query} p:", passage="{passage}", after=("</think>\n\n",))
+    planner = WrittenPlanner(Texts(tmp_path / "tokenizer.json"), prompt, 50, "", causal=False)
+    mark, lines = tokenizer.token_to_id("</think>"), tokenizer.token_to_id("\n\n")
+    ids = whole(planner, "</think> a", ["b </think>", "b\n\n</think>"])
+    assert [row.count(mark) for row in ids] == [1, 1]
+    assert ids[0][-2:] == [mark, lines]
+    assert [row.count(lines) for row in ids] == [1, 2], "what is no mark is a token in any text"
 
 
 @pytest.mark.parametrize(

@@ -157,6 +157,7 @@ class WrittenPlanner:
     def __init__(self, texts: Texts, prompt: Written, limit: int, instruction: str, *, causal: bool) -> None:
         self.limit = limit
         self.texts, self._prompt, self._causal = texts, prompt, causal
+        texts.reserve(texts.marks((*prompt.before, *(prompt.between or ()), *prompt.after)))
         around: tuple[tuple[int, ...], ...] = ((), ())
         if prompt.bos:
             around = Template.of(texts.probe(PROBE), 1, 1).pieces

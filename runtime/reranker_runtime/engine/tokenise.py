@@ -5,6 +5,7 @@ No torch: the tokenizers library does the work, in one call for all texts that r
 
 from __future__ import annotations
 
+import re
 from array import array
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -29,6 +30,8 @@ COUNTED: Final = 1_000_000
 """Characters of all texts together whose tokens are counted to tell by how much one is too long."""
 PART: Final = 1_000_000
 """Characters that are tokenised at a time: the library takes up to two hundred bytes for each, until it is done."""
+
+MARK: Final = re.compile(r"<[^\s<>]+>")
 
 
 @dataclass(frozen=True)
@@ -110,6 +113,12 @@ class Texts:
         self._tokenizer.add_special_tokens([AddedToken(token, special=True, normalized=False) for token in tokens])
         numbers = map(self._tokenizer.token_to_id, tokens)
         self._specials |= {number for number in numbers if number is not None}
+
+    def marks(self, pieces: Sequence[str]) -> list[str]:
+        """Added tokens in a template's pieces that tokenizer.json does not call special: Qwen3's `</think>` is one."""
+        added = self._tokenizer.get_added_tokens_decoder().values()
+        found = (token.content for token in added if not token.special and MARK.fullmatch(token.content))
+        return [mark for mark in found if any(mark in piece for piece in pieces)]
 
     def control(self, text: str) -> list[int]:
         """Token ids of a template's piece, in which control tokens are what they say. Only while starting."""

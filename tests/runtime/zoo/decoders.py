@@ -167,7 +167,7 @@ YES, QWEN_MARKS = ("yes", "no"), {"eos_token": "<|im_end|>", "pad_token": "<|end
 
 def _qwen3(name: str, options: dict[str, Any], kind: type[Decoder] = Decoder, **extra: Any) -> Decoder:
     words = extra.pop("words", YES)
-    return kind(name, "Qwen3", tokenizers.qwen, qwen3_tokens, words, options, settings=QWEN_MARKS, **extra)
+    return kind(name, "Qwen3", tokenizers.qwen3, qwen3_tokens, words, options, settings=QWEN_MARKS, **extra)
 
 
 DECODERS = [
@@ -179,7 +179,7 @@ DECODERS = [
     Decoder(
         "mxbai-v2",
         "Qwen2",
-        tokenizers.qwen,
+        tokenizers.qwen2,
         mxbai_tokens,
         ("1", "0"),
         QWEN2,

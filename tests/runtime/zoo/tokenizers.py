@@ -157,15 +157,24 @@ def llama3(*, images: bool = False) -> Any:
     return tokenizer
 
 
-def qwen() -> Any:
-    """Qwen 2 and 3; as published, the thinking marks are added tokens but not "special" ones."""
+THINKING = ("<think>", "</think>")
+
+
+def qwen2() -> Any:
+    """Qwen 2 and what is made of it."""
     tokenizer = Tokenizer(_byte_level())
     tokenizer.normalizer = normalizers.NFC()
     tokenizer.pre_tokenizer = _split("qwen2")
     tokenizer.add_special_tokens(["<|endoftext|>", "<|im_start|>", "<|im_end|>"])
-    tokenizer.add_tokens([AddedToken(mark, normalized=False) for mark in ("<think>", "</think>")])
     tokenizer.post_processor = processors.ByteLevel(trim_offsets=False)
     tokenizer.decoder = decoders.ByteLevel()
+    return tokenizer
+
+
+def qwen3() -> Any:
+    """As published, the thinking marks are added tokens but not "special" ones."""
+    tokenizer = qwen2()
+    tokenizer.add_tokens([AddedToken(mark, normalized=False) for mark in THINKING])
     return tokenizer
 
 
@@ -211,6 +220,9 @@ class Reader:
         model = json.loads((directory / "tokenizer.json").read_text())["model"]
         unknown = model.get("unk_token")
         self.unknown = self.inner.token_to_id(unknown) if unknown else model.get("unk_id")
+        # Qwen's thinking marks are none of its special tokens, and control what follows all the same.
+        known = (mark for mark in THINKING if self.inner.token_to_id(mark) is not None)
+        self.inner.add_special_tokens([AddedToken(mark, special=True, normalized=False) for mark in known])
         added = self.inner.get_added_tokens_decoder()
         self.control = {n for n, token in added.items() if token.special} - {self.unknown}
 
