@@ -93,9 +93,6 @@ class RerankerService(Identity):
         except TypeError as error:
             problems.append(f"spec: {error}; write dates and the like in quotes")
             newer = False
-        except RecursionError:
-            problems.append("spec: it is nested without end, as an alias that stands within its own anchor")
-            newer = False
         if problems:
             raise InvalidResourceError(identity.name, problems, newer=newer)
         return cls(**identity.model_dump(), spec=spec)
