@@ -221,8 +221,8 @@ def test_secrets(rerankers: Rerankers, follow: Callable[[Page], str]) -> None:
     assert json.loads(base64.b64decode(made["nvcr"]["data"][".dockerconfigjson"]))["auths"]["nvcr.io"]["username"] == (
         "$oauthtoken"
     )
-    assert "- name: nvcr" in said
-    assert "token: a-token" in said
+    assert re.search(r"- name: .?nvcr\b", said)
+    assert re.search(r"token: .?a-token\b", said)
 
 
 def test_upgrade(rerankers: Rerankers, follow: Callable[[Page], str]) -> None:
