@@ -50,6 +50,7 @@ def put_token(rerankers: Rerankers, token: str) -> None:
     )
 
 
+@pytest.mark.long
 def test_from_a_repository_to_ranked_passages_and_on_to_another_commit(rerankers: Rerankers, hub: LocalHub) -> None:
     put_token(rerankers, TOKEN)
     rerankers.apply("docs", **source(hub))

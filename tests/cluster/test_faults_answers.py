@@ -58,6 +58,7 @@ def test_no_request_is_answered_for_longer_than_the_lease_holds(faulty: Faulty, 
     scene.converged()
 
 
+@pytest.mark.long
 def test_a_kind_that_cannot_be_listed_holds_up_only_what_refers_to_it(faulty: Faulty, scene: Scene) -> None:
     """As where a Secret cannot be decrypted: the operator comes to know of none. There are more such services than
     workers, so that none of these may wait for long."""
@@ -88,6 +89,7 @@ def of_secrets(call: Call) -> bool:
     return call.resource == "secrets"
 
 
+@pytest.mark.long
 def test_secrets_that_may_not_be_read_for_a_time_roll_nothing(faulty: Faulty, scene: Scene) -> None:
     """As where a Role is made anew."""
     rerankers = scene.rerankers

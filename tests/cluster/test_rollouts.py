@@ -34,6 +34,7 @@ def uids(pods: list[Json]) -> list[str]:
     return sorted(pod["metadata"]["uid"] for pod in pods)
 
 
+@pytest.mark.long
 def test_auto_lets_an_old_pod_make_room_and_surges_again_afterwards(rerankers: Rerankers) -> None:
     rollout = {"surgeTimeoutSeconds": 1}
     rerankers.apply("docs", **ALL_OF_A_NODE, rollout=rollout)

@@ -44,7 +44,8 @@ def site(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         server.shutdown()
 
 
-@pytest.mark.parametrize("scheme", ["light", pytest.param("dark", marks=pytest.mark.long)])
+@pytest.mark.long
+@pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_pages_can_be_read_by_everybody(visit: Callable[..., Any], site: str, scheme: str) -> None:
     there = visit(site, color_scheme=scheme, viewport=WINDOWS[scheme])
     for name, path in PAGES.items():
