@@ -13,9 +13,9 @@ from reranker_operator import __version__
 from reranker_operator.api import KIND, InvalidResourceError, RerankerService
 from reranker_operator.api.crd import FILE_NAME, crd_yaml
 from reranker_operator.convert.command import convert
-from reranker_operator.convert.reader import too_large
 from reranker_operator.desired import Defaults, desired
-from reranker_operator.manifests import Loader, dump
+from reranker_operator.diagnose.arguments import LEASE_NAME
+from reranker_operator.manifests import Loader, dump, too_large
 
 _NAME = "[a-z0-9](?:[-a-z0-9.]*[a-z0-9])?"
 _ALLOW_HOST_PATH = click.option(
@@ -113,7 +113,7 @@ def render(file: Any, host_paths: tuple[str, ...], runtime_image: str) -> None:
 )
 @click.option(
     "--lease-name",
-    default="reranker-operator",
+    default=LEASE_NAME,
     show_default=True,
     help="Of operators with a Lease of this name one leads; others in its namespace need another.",
 )

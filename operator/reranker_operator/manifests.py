@@ -1,5 +1,6 @@
 """Objects as YAML, as the commands read and print them."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import yaml
@@ -21,6 +22,29 @@ class Loader(yaml.SafeLoader):
             kind = node.tag.rpartition(":")[2]
             words = f"{node.value!r} is no {kind}; write it in quotes if it is text"
             raise yaml.constructor.ConstructorError(None, None, words, node.start_mark) from error
+
+
+def too_large(document: Any, limit: int = 100_000) -> bool:
+    """Whether a document has more values than `limit` once its aliases are written out; one in itself has no end."""
+    left, waiting = limit, [iter([document])]
+    while waiting:
+        for each in waiting[-1]:
+            left -= 1
+            if left < 0:
+                return True
+            below = _below(each)
+            if below is not None:
+                waiting.append(below)
+                break
+        else:
+            waiting.pop()
+    return False
+
+
+def _below(value: Any) -> Iterator[Any] | None:
+    if isinstance(value, dict):
+        return iter(value.values())
+    return iter(value) if isinstance(value, list) else None
 
 
 class _Plain(yaml.SafeDumper):

@@ -364,6 +364,12 @@ def test_what_a_pipeline_made_is_converted_once() -> None:
     assert [each["metadata"]["name"] for each in yaml.safe_load_all(said.stdout)] == ["rerank"]
     assert "NIMService rerank passed over: NIMPipeline rag is there, which makes it" in said.stderr
 
+    made["metadata"]["namespace"] = "elsewhere"  # by a pipeline of that name there, which is not among these
+    both = run("-", stdin=yaml.safe_dump_all([yaml.safe_load(CACHE), made, pipeline]))
+    assert both.returncode == 0, both.stderr
+    namespaces = [each["metadata"].get("namespace") for each in yaml.safe_load_all(both.stdout)]
+    assert namespaces == ["elsewhere", None]
+
 
 def test_what_is_not_converted_keeps_strict_from_nothing() -> None:
     """Neither a cache that no service uses nor a pipeline's service that does not rank."""

@@ -9,10 +9,10 @@ import yaml
 from reranker_operator.api import KIND
 from reranker_operator.api.resource import API_VERSION
 from reranker_operator.convert.model import Wishes
-from reranker_operator.convert.reader import ConvertError, Fields, Json, Notes, read_namespace, too_large
+from reranker_operator.convert.reader import ConvertError, Fields, Json, Notes, read_namespace
 from reranker_operator.convert.service import checked, convert_service, convert_spec, is_reranker
 from reranker_operator.convert.storage import Caches
-from reranker_operator.manifests import Loader
+from reranker_operator.manifests import Loader, too_large
 
 GROUP, VERSION = "apps.nvidia.com", "v1alpha1"
 __all__ = ["Converted", "Wishes", "convert"]
@@ -38,19 +38,28 @@ class Document:
         """Kind and name, for people."""
         if not isinstance(self.value, dict):
             return "a document that is no object"
-        metadata = self.value.get("metadata")
-        name = metadata.get("name") if isinstance(metadata, dict) else None
+        name = _part(self.value, "metadata").get("name")
         return f"{self.value.get('kind') or 'an object of no kind'} {name or '(without a name)'}"
 
     @property
-    def maker(self) -> str | None:
-        """The NIMPipeline by which NVIDIA's operator made it, as `Kind name` in words."""
-        metadata = self.value.get("metadata") if isinstance(self.value, dict) else None
-        owners = metadata.get("ownerReferences") if isinstance(metadata, dict) else None
+    def identity(self) -> tuple[Any, str]:
+        """Namespace, and kind and name."""
+        return _part(self.value, "metadata").get("namespace"), self.name
+
+    @property
+    def maker(self) -> tuple[Any, str] | None:
+        """The identity of the NIMPipeline by which NVIDIA's operator made it."""
+        owners = _part(self.value, "metadata").get("ownerReferences")
         for owner in owners if isinstance(owners, list) else ():
             if isinstance(owner, dict) and owner.get("kind") == "NIMPipeline":
-                return f"NIMPipeline {owner.get('name')}"
+                return self.identity[0], f"NIMPipeline {owner.get('name')}"
         return None
+
+
+def _part(value: Any, name: str) -> Json:
+    """A part of an object, where both are what they should be."""
+    part = value.get(name) if isinstance(value, dict) else None
+    return part if isinstance(part, dict) else {}
 
 
 @dataclass
@@ -80,10 +89,10 @@ def convert(files: list[tuple[str, BinaryIO]], wishes: Wishes) -> Converted:
         except ConvertError as error:
             result.errors.append(str(error))
     caches, by_key = _read_caches([each for each in documents if each.kind == "NIMCache"], result)
-    pipelines = {each.name for each in documents if each.kind == "NIMPipeline"}
+    pipelines = [each.identity for each in documents if each.kind == "NIMPipeline"]
     for each in documents:
-        if each.kind == "NIMService" and each.maker in pipelines:
-            result.passed.append(f"{each.place}: {each.name} passed over: {each.maker} is there, which makes it")
+        if each.kind == "NIMService" and (maker := each.maker) in pipelines:
+            result.passed.append(f"{each.place}: {each.name} passed over: {maker[1]} is there, which makes it")
             continue
         _convert(each, caches, wishes, result)
     told, result.told = result.told, []

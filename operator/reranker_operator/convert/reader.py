@@ -2,7 +2,6 @@
 
 import json
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -147,26 +146,3 @@ def shown(value: Any) -> str:
     """A value, short enough for a message."""
     text = json.dumps(value, default=str)
     return text if len(text) <= 60 else f"{text[:57]}..."  # noqa: PLR2004 half a line
-
-
-def too_large(document: Any, limit: int = 100_000) -> bool:
-    """Whether a document has more values than `limit` once its aliases are written out; one in itself has no end."""
-    left, waiting = limit, [iter([document])]
-    while waiting:
-        for each in waiting[-1]:
-            left -= 1
-            if left < 0:
-                return True
-            below = _below(each)
-            if below is not None:
-                waiting.append(below)
-                break
-        else:
-            waiting.pop()
-    return False
-
-
-def _below(value: Any) -> Iterator[Any] | None:
-    if isinstance(value, dict):
-        return iter(value.values())
-    return iter(value) if isinstance(value, list) else None
