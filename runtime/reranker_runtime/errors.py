@@ -16,6 +16,7 @@ RerankerError
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Final
@@ -221,10 +222,10 @@ class RequestError(RerankerError):
         """The path of the field at fault; empty where it is none in particular."""
         return self._field or self.where(words)
 
-    def behind(self, passages: int) -> RequestError:
-        """The same, where so many passages of the request stood before those that the engine was given."""
+    def moved(self, to: Callable[[int], int]) -> RequestError:
+        """The same, where the engine was given the request's passages with other numbers: `to` tells the caller's."""
         if self.passage is not None:
-            self.at = ("passages", self.passage + passages, *self.at[2:])
+            self.at = ("passages", to(self.passage), *self.at[2:])
         return self
 
 

@@ -72,3 +72,9 @@ def metadata(
 def digest(value: Any) -> str:
     """Ten hexadecimal digits that stand for a JSON value."""
     return hashlib.sha256(json.dumps(value, sort_keys=True, separators=(",", ":")).encode()).hexdigest()[:10]
+
+
+def annotation(document: dict[str, Any] | None, name: str) -> str | None:
+    """What an object is annotated with; None where there is no such note, or no object."""
+    annotations: dict[str, str] = (document or {}).get("metadata", {}).get("annotations") or {}
+    return annotations.get(name)

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from reranker_operator.desired.metadata import APPLIED, digest
+from reranker_operator.desired.metadata import APPLIED, annotation, digest
 from reranker_operator.kube import ConflictError, Kind, Kube, RefusedError
 from reranker_operator.reconcile.cache import Cache
 from reranker_operator.reconcile.foreign import removals, replacement
@@ -100,7 +100,7 @@ class Applier:
         except RefusedError:
             # Only where the server took the same before can what somebody else did since be the cause. Else it is
             # `wanted` that is refused, and part of it must not get in by another way.
-            operations = replacement(live, wanted) if _note(live) == _note(wanted) else []
+            operations = replacement(live, wanted) if annotation(live, APPLIED) == annotation(wanted, APPLIED) else []
             if not operations:
                 raise
             await self._kube.json_patch(Kind.of(wanted), metadata["namespace"], metadata["name"], operations)
@@ -138,13 +138,7 @@ def owned(live: Any, wanted: Any) -> Any:
 def _is_in_place(live: dict[str, Any], wanted: dict[str, Any], stamp: str, remembered: "_Memory | None") -> bool:
     if remembered is not None:
         return remembered == _Memory.of(live, wanted, stamp)
-    return _note(live) == stamp and owned(live, wanted) == wanted
-
-
-def _note(document: dict[str, Any]) -> str | None:
-    """The stamp of what was applied."""
-    note: str | None = (document["metadata"].get("annotations") or {}).get(APPLIED)
-    return note
+    return annotation(live, APPLIED) == stamp and owned(live, wanted) == wanted
 
 
 def _stamped(wanted: dict[str, Any], stamp: str) -> dict[str, Any]:

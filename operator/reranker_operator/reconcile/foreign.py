@@ -104,8 +104,7 @@ def _in_pod(live: dict[str, Any], wanted: dict[str, Any], root: Path, exempt: se
             if container["name"] in by_name:
                 yield from _in_container(container, by_name[container["name"]], (*root, name, index))
     for name in ("securityContext", "affinity"):
-        if name in wanted:
-            yield from _beyond(live, wanted, name, root)
+        yield from _beyond(live, wanted, name, root)
     for name in _POD_LISTS:
         yield from _in_list(live, wanted, name, root, exempt)
     for name in ("topologySpreadConstraints", "imagePullSecrets"):
@@ -118,12 +117,13 @@ def _in_container(live: dict[str, Any], wanted: dict[str, Any], root: Path) -> I
         if live[field]:
             yield (*root, field)
     # What the server fills in below these, we set.
-    for name in wanted.keys() & {"securityContext", "startupProbe", "livenessProbe", "readinessProbe", "lifecycle"}:
+    for name in ("securityContext", "startupProbe", "livenessProbe", "readinessProbe", "lifecycle"):
         yield from _beyond(live, wanted, name, root)
-    for name in wanted.keys() & {"volumeMounts", "ports"}:
+    for name in ("volumeMounts", "ports"):
         yield from _in_entries(live, wanted, name, root)
-    for name in wanted.keys() & {"env", "volumeMounts", "ports"}:
-        yield from _in_list(live, wanted, name, root)
+    for name in ("env", "volumeMounts", "ports"):
+        if name in wanted:
+            yield from _in_list(live, wanted, name, root)
     if "resources" in wanted:
         yield from _in_resources(live.get("resources", {}), wanted["resources"], (*root, "resources"))
 
@@ -150,7 +150,7 @@ def _in_list(
 
 def _in_entries(live: dict[str, Any], wanted: dict[str, Any], name: str, root: Path) -> Iterator[Path]:
     """Fields that somebody added to an entry of ours, such as another directory of the same volume."""
-    ours = {_key(entry, _KEYED[name]): entry for entry in wanted[name]}
+    ours = {_key(entry, _KEYED[name]): entry for entry in wanted.get(name, ())}
     for index, entry in enumerate(live.get(name, ())):
         for field in entry.keys() - ours.get(_key(entry, _KEYED[name]), entry).keys():
             yield (*root, name, index, field)
@@ -158,12 +158,15 @@ def _in_entries(live: dict[str, Any], wanted: dict[str, Any], name: str, root: P
 
 def _beyond(live: dict[str, Any], wanted: dict[str, Any], name: str, root: Path) -> Iterator[Path]:
     """Fields below one of ours, at any depth, that we did not set."""
-    found, asked = live.get(name) or {}, wanted[name]
+    asked = wanted.get(name)
+    if not isinstance(asked, dict):
+        return
+    found = live.get(name) or {}
     for key in found:
-        if key not in asked:
-            yield (*root, name, key)
-        elif isinstance(asked[key], dict):
+        if key in asked:
             yield from _beyond(found, asked, key, (*root, name))
+        else:
+            yield (*root, name, key)
 
 
 def _only_in(live: dict[str, Any], wanted: dict[str, Any], name: str) -> bool:

@@ -7,7 +7,7 @@ from typing import Any
 from reranker_operator.api import KIND, RerankerService
 from reranker_operator.contract import REFUSED_EXIT_CODE
 from reranker_operator.desired import Desired, ModelReport
-from reranker_operator.desired.metadata import CREDENTIALS, MODEL_HASH
+from reranker_operator.desired.metadata import CREDENTIALS, MODEL_HASH, annotation
 from reranker_operator.desired.report import last_words
 from reranker_operator.desired.revision import revision
 from reranker_operator.reconcile.observe import Observed
@@ -62,7 +62,7 @@ def judge(wanted: Desired, observed: Observed, now: datetime.datetime) -> ModelV
     if wanted.model_job is None:
         return ModelVerdict(verified=True)  # nothing to wait for
     report = _report(observed)
-    proven = _annotation(observed.deployment, MODEL_HASH) == wanted.model_hash
+    proven = annotation(observed.deployment, MODEL_HASH) == wanted.model_hash
     finished = _finished(observed.job)
     if finished == "Complete" and (proven or report is not None or _is_long_done(observed.job, now)):
         return ModelVerdict(verified=True, report=report)
@@ -126,13 +126,13 @@ def _is_worth_another_try(wanted: Desired, observed: Observed, verdict: ModelVer
     """Whether a failed Job is made anew: it broke a while ago without a verdict, or what it downloads with changed."""
     if verdict.undecided_since is not None and (now - verdict.undecided_since).total_seconds() > RECHECK_SECONDS:
         return True
-    changed = _annotation(observed.job, CREDENTIALS) != _annotation(wanted.model_job, CREDENTIALS)
+    changed = annotation(observed.job, CREDENTIALS) != annotation(wanted.model_job, CREDENTIALS)
     return verdict.refused and changed and not observed.missing and not observed.credentials_unknown
 
 
 def _as_begun(wanted: dict[str, Any], live: dict[str, Any] | None) -> dict[str, Any]:
     """The Job, with the note of what its pods began to download with: other credentials are for another Job."""
-    begun_with = _annotation(live, CREDENTIALS)
+    begun_with = annotation(live, CREDENTIALS)
     if begun_with is None:
         return wanted
     metadata = wanted["metadata"]
@@ -237,11 +237,6 @@ def _failure(observed: Observed) -> str:
         return said[0]
     conditions = (observed.job or {}).get("status", {}).get("conditions") or ()
     return next((str(c.get("message", "")) for c in conditions if c["type"] == "Failed"), "")
-
-
-def _annotation(document: dict[str, Any] | None, name: str) -> str | None:
-    annotations: dict[str, str] = (document or {}).get("metadata", {}).get("annotations") or {}
-    return annotations.get(name)
 
 
 def is_ours(service: RerankerService, live: dict[str, Any]) -> bool:

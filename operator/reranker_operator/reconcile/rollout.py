@@ -12,7 +12,7 @@ from reranker_operator.api import RerankerService
 from reranker_operator.api.rollout import OnFailure, RolloutStrategy
 from reranker_operator.desired import Given
 from reranker_operator.desired.given import Template
-from reranker_operator.desired.metadata import FAILED, INPUTS, PROVEN, REPLACED, SPEC_HASH, TEMPLATE_HASH
+from reranker_operator.desired.metadata import FAILED, INPUTS, PROVEN, REPLACED, SPEC_HASH, TEMPLATE_HASH, annotation
 from reranker_operator.desired.revision import spec_hash
 from reranker_operator.reconcile.observe import owned_by
 from reranker_operator.reconcile.progress import is_live
@@ -70,7 +70,7 @@ def recall(
     made_of = spec_hash(service, inputs)
     ours = (each for each in revisions if owned_by(each, service.uid))
     revisions = sorted(ours, key=lambda each: int(each["revision"]), reverse=True)
-    recorded = next((each for each in revisions if _note(each, SPEC_HASH) == made_of), None)
+    recorded = next((each for each in revisions if annotation(each, SPEC_HASH) == made_of), None)
     template = template_of(recorded) if recorded is not None else None
     hashed = template_hash(template)
     by_hash = {template_hash(template_of(each)): each for each in reversed(revisions)}
@@ -80,7 +80,7 @@ def recall(
         fallback = template_of(proven) if service.spec.rollout.on_failure is OnFailure.ROLLBACK else None
     goal = template_hash(fallback or template)
     # The failed template may hold what the earlier one needs: there was no room for both before.
-    crowded = fallback is not None and deployment is not None and _note(deployment, REPLACED) == hashed
+    crowded = fallback is not None and annotation(deployment, REPLACED) == hashed
     make_room, switch_in = _make_room(service, goal, deployment, pods, now, crowded=crowded)
     given = Given(
         inputs=inputs,
@@ -90,7 +90,7 @@ def recall(
         make_room=make_room,
         scaled=is_scaled(service, deployment),
     )
-    begins = make_room and deployment is not None and _note(deployment, REPLACED) != goal
+    begins = make_room and annotation(deployment, REPLACED) != goal
     return Recalled(given, made_of, recorded, proven, revisions, switch_in, goal if begins else None)
 
 
@@ -123,12 +123,12 @@ def is_complete(deployment: Json) -> bool:
 
 def ready_templates(deployment: Json | None) -> list[str]:
     """Hashes of the templates that were Ready, the latest first."""
-    return (_note(deployment, PROVEN) or "").split() if deployment is not None else []
+    return (annotation(deployment, PROVEN) or "").split()
 
 
 def failed_spec(deployment: Json | None) -> str | None:
     """Stands for the spec whose rollout failed and was taken back."""
-    return _note(deployment, FAILED) if deployment is not None else None
+    return annotation(deployment, FAILED)
 
 
 def _make_room(
@@ -146,7 +146,7 @@ def _make_room(
         return False, None
     if template_hash(deployment["spec"]["template"]) != goal:
         return crowded, None
-    if _note(deployment, REPLACED) == goal:
+    if annotation(deployment, REPLACED) == goal:
         return not is_complete(deployment), None
     since = [when for pod in pods if template_hash(pod) == goal and (when := _unschedulable_since(pod)) is not None]
     if not since or all(template_hash(pod) == goal for pod in pods if is_live(pod)):
@@ -166,8 +166,3 @@ def _seen(deployment: Json) -> bool:
     return int(deployment.get("status", {}).get("observedGeneration", 0)) >= int(
         deployment["metadata"].get("generation", 0)
     )
-
-
-def _note(document: Json, name: str) -> str | None:
-    note: str | None = (document["metadata"].get("annotations") or {}).get(name)
-    return note

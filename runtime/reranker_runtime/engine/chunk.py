@@ -49,9 +49,7 @@ def plan_chunks(ask: Ask, chunking: Chunking, planner: Planner, most: int) -> Pl
     try:
         plan = planner.plan(ask.query, pieces, Truncate.END, ask.instruction)
     except RequestError as error:
-        if error.passage is not None:  # the caller knows documents, and no chunks
-            error.at = ("passages", owners[error.passage], *error.at[2:])
-        raise
+        raise error.moved(owners.__getitem__) from None  # the caller knows documents, and no chunks
     return replace(plan, owners=owners, truncated=plan.truncated + lost)
 
 

@@ -193,7 +193,7 @@ class RankingRoutes:
         try:
             return await self._service.rank(ask, times, charge, first)
         except RequestError as error:
-            raise error.behind(before) from None
+            raise error.moved(lambda number: before + number) from None
 
 
 async def _unless_left(request: Request, work: Awaitable[Value]) -> Value:

@@ -8,7 +8,7 @@ takes the number over as it is, before the other lets go of it. An annotation sa
 from typing import Any
 
 from reranker_operator.api import RerankerService
-from reranker_operator.desired.metadata import SCALED
+from reranker_operator.desired.metadata import SCALED, annotation
 
 SCALER: str = "reranker-operator-scaler"
 """The field manager that owns the number of pods while load decides it."""
@@ -28,7 +28,7 @@ def is_scaled(service: RerankerService, deployment: Json | None) -> bool:
 
 def is_handed_over(deployment: Json) -> bool:
     """Whether the scaler's field manager owns the number of pods."""
-    return (deployment["metadata"].get("annotations") or {}).get(SCALED) is not None
+    return annotation(deployment, SCALED) is not None
 
 
 def live_replicas(deployment: Json) -> int:
