@@ -13,6 +13,9 @@ import yaml
 
 Json = dict[str, Any]
 CHART = Path(__file__).parents[2] / "charts/reranker-operator"
+DEFAULTS: Json = yaml.safe_load((CHART / "values.yaml").read_text())
+EVERYTHING = Path(__file__).parent / "chart/values/everything.yaml"
+"""Values with which everything is rendered that can be."""
 
 
 @dataclass

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import yaml
 
+from charts import Helm
 from faults import LEASE, Faulty, Scene
 from localkube.build import ControlPlaneUnavailableError, control_plane
 from localkube.cluster import Cluster
@@ -50,6 +51,12 @@ def cluster(binary: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     """A control plane and two nodes: node-a with 2 GPUs, node-b with 1."""
     with Cluster(tmp_path_factory.mktemp("cluster") / "state", audit=True) as running:
         yield running
+
+
+@pytest.fixture(scope="module")
+def helm(binary: Path, tmp_path_factory: pytest.TempPathFactory) -> Helm:
+    """Helm, without anything of the machine's own."""
+    return Helm(binary, tmp_path_factory.mktemp("helm"))
 
 
 @pytest.fixture(scope="module")

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import copy
 import datetime
-from dataclasses import replace
 from typing import Any
 
 import pytest
+from observing import observed
 
 from reranker_operator.api import ConditionType, RerankerService
 from reranker_operator.desired import Defaults, Desired, desired
 from reranker_operator.desired.metadata import FAILED, PROVEN, REPLACED, TEMPLATE_HASH
 from reranker_operator.desired.revision import revision, spec_hash
 from reranker_operator.reconcile.conditions import Facts, conditions
-from reranker_operator.reconcile.observe import Observed
 from reranker_operator.reconcile.plan import judge, plan
 from reranker_operator.reconcile.rollout import Recalled, recall
 
@@ -63,23 +62,6 @@ def pod(of: Desired, *, ready: bool = False, fits: bool = True) -> dict[str, Any
     }
 
 
-def observed(live: dict[str, Any], *pods: dict[str, Any]) -> Observed:
-    return Observed(
-        service_account=None,
-        service=None,
-        deployment=live,
-        job=None,
-        other_jobs=[],
-        pods=list(pods),
-        job_pods=[],
-        refused_job_pods=None,
-        optional={},
-        unserved=[],
-        claim=None,
-        missing=[],
-    )
-
-
 def recalled(live: dict[str, Any], *pods: dict[str, Any]) -> Recalled:
     return recall(LATER, None, None, REVISIONS, live, list(pods), NOW)
 
@@ -125,7 +107,7 @@ def test_scaling_shakes_no_condition_where_an_earlier_pod_has_come_to_its_end(ph
     wanted = desired(EARLIER, Defaults(), of.given)
 
     def available(*pods: dict[str, Any]) -> str:
-        seen = observed(live, *pods)
+        seen = observed(deployment=live, pods=list(pods))
         facts = Facts(EARLIER, wanted, seen, judge(wanted, seen, NOW), of, live, refused=None)
         return next(each.status for each in conditions(facts) if each.type is ConditionType.AVAILABLE)
 
@@ -140,7 +122,7 @@ def test_what_the_earlier_template_needs_is_kept_until_the_later_one_is_ready(is
     account["metadata"]["uid"] = "a"
     proven = {PROVEN: f"{BAD.template_hash} {GOOD.template_hash}"} if is_ready else {}
     live = deployment(BAD, **proven)
-    seen = replace(observed(live, pod(BAD)), service_account=account)
+    seen = observed(service_account=account, deployment=live, pods=[pod(BAD)])
     of = recalled(live, pod(BAD))
     wanted = desired(LATER, Defaults(), of.given)
     assert (account in plan(LATER, wanted, seen, judge(wanted, seen, NOW), of, NOW).delete) == is_ready

@@ -6,6 +6,7 @@ import datetime
 import json
 from typing import Any
 
+import observing
 import pytest
 
 from reranker_operator.api import Reason, RerankerService
@@ -48,21 +49,7 @@ def observed(finished: str | None = None, pod: dict[str, Any] | None = None, **m
     stamp = "2026-11-22T11:59:00Z"
     conditions = [{"type": finished, "status": "True", "lastTransitionTime": stamp}] if finished else []
     job = {"metadata": {"name": WANTED.job_name, "namespace": "search"}, "status": {"conditions": conditions}}
-    seen: dict[str, Any] = {
-        "service_account": None,
-        "service": None,
-        "deployment": None,
-        "job": job,
-        "other_jobs": [],
-        "pods": [],
-        "job_pods": [pod] if pod else [],
-        "refused_job_pods": None,
-        "optional": {},
-        "unserved": [],
-        "claim": None,
-        "missing": [],
-    }
-    return Observed(**{**seen, **more})
+    return observing.observed(**{"job": job, "job_pods": [pod] if pod else [], **more})
 
 
 def nothing_recalled(asked: RerankerService) -> Recalled:
