@@ -3,3 +3,6 @@
 from importlib.metadata import version
 
 __version__ = version("reranker-operator")
+
+LEASE_NAME = "reranker-operator"
+"""Of an operator that is given no other: `run` makes it, `diagnose` looks for it."""

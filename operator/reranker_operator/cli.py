@@ -9,12 +9,11 @@ from typing import Any, NoReturn
 import click
 import yaml
 
-from reranker_operator import __version__
+from reranker_operator import LEASE_NAME, __version__
 from reranker_operator.api import KIND, InvalidResourceError, RerankerService
 from reranker_operator.api.crd import FILE_NAME, crd_yaml
 from reranker_operator.convert.command import convert
 from reranker_operator.desired import Defaults, desired
-from reranker_operator.diagnose.arguments import LEASE_NAME
 from reranker_operator.manifests import Loader, dump, too_large
 
 _NAME = "[a-z0-9](?:[-a-z0-9.]*[a-z0-9])?"

@@ -30,6 +30,19 @@ def test_the_installed_command_prints_the_same() -> None:
     assert started.stdout == render(file).stdout
 
 
+def test_offline_commands_import_no_client_of_the_cluster() -> None:
+    """It takes a second, and images without it run these commands too."""
+    listed = (
+        "import sys\nfrom reranker_operator.cli import main\n"
+        "main(sys.argv[1:], standalone_mode=False)\n"
+        "print(*sys.modules, file=sys.stderr)"
+    )
+    line = [sys.executable, "-c", listed, "render", str(HERE / "input" / "minimal.yaml")]
+    done = subprocess.run(line, capture_output=True, text=True, check=True)
+    assert "kind: Deployment" in done.stdout
+    assert {"kubernetes", "kopf", "aiohttp"}.isdisjoint(done.stderr.split())
+
+
 @pytest.mark.parametrize("name", sorted(path.name for path in (HERE / "input").glob("*.yaml")))
 def test_render_makes_exactly_the_golden_objects(name: str, request: pytest.FixtureRequest) -> None:
     golden = HERE / "output" / name

@@ -2,10 +2,8 @@
 
 from itertools import pairwise
 
+from reranker_operator import LEASE_NAME
 from reranker_operator.diagnose.layout import Json, dig
-
-LEASE_NAME = "reranker-operator"
-"""Of an operator that was given no other."""
 
 
 def arguments_of(deployment: Json) -> list[str]:
