@@ -7,7 +7,7 @@ import pytest
 
 from localkube.cluster import RUNTIME_IMAGE, Cluster
 from localkube.images import Image
-from localkube.operator_process import OperatorProcess
+from localkube.operator_process import NAMESPACE, OperatorProcess
 from rerankers import Json, Rerankers
 
 ALL_OF_A_NODE = {"gpus": 2, "pod": {"annotations": {"try": "1"}}}
@@ -167,6 +167,24 @@ def test_a_secret_that_vanishes_rolls_nothing(rerankers: Rerankers) -> None:
     put(rerankers, "tokens", used="one")
     rerankers.wait_condition("docs", "ReferencesResolved", "True")
     assert template(rerankers, "docs") == before
+
+
+@pytest.mark.long
+def test_the_digest_of_a_value_is_keyed_by_what_only_the_operator_holds(
+    rerankers: Rerankers, operator: OperatorProcess
+) -> None:
+    """Whoever reads templates cannot try values: under another key the same value has another digest."""
+    put(rerankers, "tokens", used="a-weak-one")
+    rerankers.apply("docs", replicas=0, server=env_of("tokens", "used"))
+    before = rerankers.wait_deployment("docs", lambda found: found["spec"]["template"])["metadata"]["annotations"]
+    operator.stop()
+    rerankers.cluster.delete("v1", "Secret", "reranker-operator-key", NAMESPACE)
+    operator.start()
+    changed = rerankers.wait_deployment(
+        "docs", lambda found: found["spec"]["template"]["metadata"]["annotations"] != before and found
+    )
+    after = changed["spec"]["template"]["metadata"]["annotations"]
+    assert {key for key in after if after[key] != before.get(key)} == {"reranking.dev/inputs"}
 
 
 @contextlib.contextmanager
