@@ -3,6 +3,8 @@
 import asyncio
 import re
 import sys
+from dataclasses import replace
+from functools import reduce
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -12,6 +14,7 @@ import yaml
 from reranker_operator import LEASE_NAME, __version__
 from reranker_operator.api import KIND, InvalidResourceError, RerankerService
 from reranker_operator.api.crd import FILE_NAME, crd_yaml
+from reranker_operator.api.proxy import DefaultProxy
 from reranker_operator.convert.command import convert
 from reranker_operator.desired import Defaults, desired
 from reranker_operator.manifests import Loader, dump, too_large
@@ -41,6 +44,32 @@ _RUNTIME_IMAGE = click.option(
 )
 
 
+_PROXY = (
+    click.option("--proxy-http", metavar="URL", help="spec.proxy.http of services that download and have none."),
+    click.option("--proxy-https", metavar="URL", help="spec.proxy.https, likewise."),
+    click.option("--no-proxy", metavar="HOSTS", help="spec.proxy.noProxy, likewise."),
+    click.option(
+        "--proxy-ca",
+        metavar="CONFIGMAP[/KEY]",
+        help="spec.proxy.caConfigMap, likewise: of the service's own namespace; key: ca.crt.",
+    ),
+)
+
+
+def _proxy_options(command: Any) -> Any:
+    return reduce(lambda made, option: option(made), reversed(_PROXY), command)
+
+
+def _defaults(options: dict[str, Any]) -> Defaults:
+    """What options say of services that say nothing themselves; they are taken out."""
+    said = [options.pop(name) for name in ("proxy_http", "proxy_https", "no_proxy", "proxy_ca")]
+    try:
+        proxy = DefaultProxy.of(*said)
+    except ValueError as error:
+        raise click.UsageError(str(error)) from None
+    return Defaults(image=options.pop("runtime_image"), proxy=proxy)
+
+
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="reranker-operator")
 def main() -> None:
@@ -68,10 +97,12 @@ def crd(output: Path | None) -> None:
 @click.argument("file", type=click.File("r"))
 @_ALLOW_HOST_PATH
 @_RUNTIME_IMAGE
-def render(file: Any, host_paths: tuple[str, ...], runtime_image: str) -> None:
+@_proxy_options
+def render(file: Any, host_paths: tuple[str, ...], **options: Any) -> None:
     """Print, offline, every object that the services in FILE ("-": standard input) would make."""
     from reranker_operator.reconcile.admission import host_path_problem  # noqa: PLC0415
 
+    defaults = _defaults(options)
     try:
         documents = [document for document in yaml.load_all(file, Loader) if document]
     except (yaml.YAMLError, UnicodeDecodeError) as error:
@@ -86,12 +117,12 @@ def render(file: Any, host_paths: tuple[str, ...], runtime_image: str) -> None:
     made: list[dict[str, Any]] = []
     for document in services:
         try:
-            service = RerankerService.parse(document)
+            service = defaults.fill(RerankerService.parse(document))
         except InvalidResourceError as error:
             _fail(f"{file.name}: {error}")
         if problem := host_path_problem(service, host_paths):
             _fail(f"{file.name}: {KIND} {service.name}: {problem}")
-        made += desired(service, Defaults(image=runtime_image)).objects()
+        made += desired(service, defaults).objects()
     click.echo(dump(made), nl=False)
 
 
@@ -160,12 +191,13 @@ def render(file: Any, host_paths: tuple[str, ...], runtime_image: str) -> None:
 )
 @_ALLOW_HOST_PATH
 @_RUNTIME_IMAGE
+@_proxy_options
 def run(**options: Any) -> None:
     """Watch RerankerServices and keep what they ask for in place."""
     from reranker_operator.run import Options, serve  # noqa: PLC0415 kopf takes a second to import
 
-    options["defaults"] = Defaults(image=options.pop("runtime_image"), namespace=options["lease_namespace"])
-    sys.exit(serve(Options(**options)))
+    defaults = replace(_defaults(options), namespace=options["lease_namespace"])
+    sys.exit(serve(Options(defaults=defaults, **options)))
 
 
 @main.command()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 
-def crd(group: str, kind: str, plural: str) -> dict[str, Any]:
+def crd(group: str, kind: str, plural: str, version: str = "v1") -> dict[str, Any]:
     """A CustomResourceDefinition that takes anything, as far as its name goes the real one."""
     schema = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
     return {
@@ -20,7 +20,7 @@ def crd(group: str, kind: str, plural: str) -> dict[str, Any]:
             "scope": "Namespaced",
             "names": {"kind": kind, "plural": plural, "singular": kind.lower(), "listKind": f"{kind}List"},
             "versions": [
-                {"name": "v1", "served": True, "storage": True, "schema": {"openAPIV3Schema": schema}},
+                {"name": version, "served": True, "storage": True, "schema": {"openAPIV3Schema": schema}},
             ],
         },
     }

@@ -12,7 +12,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import yaml
@@ -47,7 +47,22 @@ class Page:
                 page.files[named[1]] = block
             else:
                 page.parts.append(block)
+        for written in page.files:
+            folder = written.partition("/")[0]  # a command may apply the folder
+            assert any(re.search(rf"(?<![\w/]){re.escape(folder)}\b", each) for each in page.commands), (
+                f"{name}: no command uses {written}"
+            )
         return page
+
+    def split(self, *begins: str) -> list[Page]:
+        """Its commands up to the first that begins so, from there up to the next, and so on."""
+        parts = [replace(self, commands=[])]
+        for command in self.commands:
+            if len(parts) <= len(begins) and command.startswith(begins[len(parts) - 1]):
+                parts.append(replace(self, commands=[]))
+            parts[-1].commands.append(command)
+        assert len(parts) > len(begins), f"no command begins with {begins[len(parts) - 1]}"
+        return parts
 
 
 @dataclass

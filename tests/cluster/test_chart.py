@@ -22,7 +22,7 @@ from diagnosing import report_of
 from foreignkinds import crd
 from localkube.cluster import Cluster
 from localkube.operator_process import established
-from localkube.processes import ProcessError, free_port
+from localkube.processes import ProcessError, free_port, wait_until
 from rerankers import API, KIND, UNSEEN, Rerankers, spec_of
 
 CRD = ("apiextensions.k8s.io/v1", "CustomResourceDefinition", "rerankerservices.reranking.dev")
@@ -101,6 +101,20 @@ def knows_the_future(cluster: Cluster) -> bool:
     return "fromTheFuture" in cluster.kubectl("get", "crd", CRD[2], "-o", "json")
 
 
+MAY = {"edit": ["get", "create", "delete"], "view": ["get"]}
+"""What Kubernetes' own roles let do with services."""
+
+
+def rights(cluster: Cluster) -> dict[str, list[str]]:
+    """What users bound to these roles may do."""
+
+    def may(role: str, verb: str) -> bool:
+        asked = ("auth", "can-i", verb, "rerankerservices.reranking.dev", f"--as={role}or", "-n", "search")
+        return cluster.kubectl(*asked, check=False).strip() == "yes"
+
+    return {role: [verb for verb in ("get", "create", "delete") if may(role, verb)] for role in MAY}
+
+
 @pytest.mark.long
 def test_installed_upgraded_rolled_back_and_removed_while_a_service_ranks(
     release: Release, tmp_path: Path, tell: Callable[[str], None]
@@ -119,6 +133,11 @@ def test_installed_upgraded_rolled_back_and_removed_while_a_service_ranks(
     search.wait_ready("docs")
     assert search.rank("docs", "which way should i go?", PASSAGES)["rankings"][0]["index"] == 1
     before = uids(search, "docs")
+
+    # Who may edit or view in a namespace may do so with its services.
+    for role in MAY:
+        cluster.kubectl("-n", "search", "create", "rolebinding", role, f"--clusterrole={role}", f"--user={role}or")
+    wait_until("roles to be aggregated and bound", lambda: rights(cluster) == MAY, timeout=30)
 
     # `helm test`.
     assert "Phase:          Succeeded" in release.helm("test", "--logs")

@@ -34,7 +34,6 @@ MAPS = {
 OTHER: dict[str, Any] = {
     "affinity": {},
     "allowHostPath": ["/srv/others"],
-    "ca.configMap": "other",
     "image.digest": f"sha256:{'0' * 64}",
     "runtimeImage.digest": f"sha256:{'0' * 64}",
     "image.pullPolicy": "Always",
@@ -61,7 +60,6 @@ OTHER: dict[str, Any] = {
 """What a value is changed to, where neither its kind nor its default says it."""
 CONTEXT: dict[str, Json] = {
     # Of two that exclude each other, the one that everything.yaml has is taken away.
-    "ca.configMap": {"ca": {"secret": ""}},
     "secrets.ngc.existing": {"secrets": {"ngc": {"create": {"apiKey": ""}}}},
     "secrets.huggingFace.existing": {"secrets": {"huggingFace": {"create": {"token": ""}}}},
     "secrets.imagePull.existing": {"secrets": {"imagePull": {"create": {"password": ""}}}},

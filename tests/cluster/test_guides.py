@@ -6,7 +6,6 @@ page has one write. What this cluster is too small for is replaced by `INSTEAD`,
 
 from __future__ import annotations
 
-import base64
 import json
 import re
 import shutil
@@ -17,15 +16,17 @@ from typing import Any
 import pytest
 import yaml
 
+from foreignkinds import crd
 from localkube.cluster import Cluster, small_model
 from localkube.images import Image
+from localkube.operator_process import established
 from pages import Checkout, Page
 from rerankers import Json, Rerankers, spec_of
 
 pytestmark = pytest.mark.long
 
 GUIDES = Path(__file__).parents[2] / "docs/guides"
-ELSEWHERE = {"README", "scale", "install"}
+ELSEWHERE = {"README", "scale", "install", "secrets"}
 """A list without commands, and pages that test_scaling.py and test_readme.py follow."""
 
 CLAIM = "kubectl get pvc models -o jsonpath={.spec.volumeName}"
@@ -66,20 +67,12 @@ INSTEAD: dict[str, dict[str, str]] = {
         "apply --server-side --field-manager=reranker-health": (
             "create namespace argocd && kubectl apply --server-side --field-manager=reranker-health"
         ),
+        "apply --server-side -f flux": "create namespace flux-system && kubectl apply --server-side -f flux",
         "namespace: search": "namespace: NAMESPACE",
     },
     "upgrade": {"condition=Ready": "condition=ModelVerified"},  # nor here, of a service without pods
     "roll-back": {"progressDeadlineSeconds: 600": "progressDeadlineSeconds: 10"},
     "debug": {"replicas: 1": "replicas: 0"},
-    "secrets": {
-        # Nothing is installed by helm here, as test_readme.py does; what it would make is shown.
-        "helm upgrade reranker-operator charts/reranker-operator -n reranker-system --reset-then-reuse-values": (
-            "helm template reranker-operator charts/reranker-operator -n reranker-system"
-        ),
-        "$NGC_API_KEY": "an-api-key",
-        "$HF_TOKEN": "a-token",
-        "={search}": "={NAMESPACE}",
-    },
 }
 
 
@@ -198,31 +191,38 @@ def test_expose(rerankers: Rerankers, follow: Callable[[Page], str]) -> None:
     assert ingress["spec"]["tls"] == [{"hosts": ["rank.example.com"], "secretName": "rank-example-com"}]
 
 
-def test_gitops(cluster: Cluster, rerankers: Rerankers, follow: Callable[[Page], str]) -> None:
-    try:
-        said = follow(read("gitops", rerankers.namespace))
-    finally:
-        cluster.delete("v1", "Namespace", "argocd")
-        cluster.wait_gone("v1", "Namespace", "argocd")
+TOOLS = {"Application": "argoproj.io/v1alpha1", "Kustomization": "kustomize.toolkit.fluxcd.io/v1"}
+"""Kinds of Argo CD and of Flux."""
+
+
+@pytest.fixture
+def tools(cluster: Cluster) -> Iterator[Cluster]:
+    """The cluster with their kinds, and with nothing of them afterwards."""
+    definitions = []
+    for kind, version in TOOLS.items():
+        definition = crd(version.partition("/")[0], kind, f"{kind.lower()}s", version.partition("/")[2])
+        definitions.append(("apiextensions.k8s.io/v1", "CustomResourceDefinition", definition["metadata"]["name"]))
+        cluster.apply(definition)
+        cluster.wait(*definitions[-1], established)
+    yield cluster
+    namespaces = [("v1", "Namespace", name) for name in ("argocd", "flux-system")]
+    for each in (*namespaces, *definitions):
+        cluster.delete(*each)
+        cluster.wait_gone(*each)
+
+
+def test_gitops(tools: Cluster, rerankers: Rerankers, follow: Callable[[Page], str]) -> None:
+    cluster = tools
+    said = follow(read("gitops", rerankers.namespace))
     assert "poddisruptionbudget.policy/reranker-operator serverside-applied (server dry run)" in said
     assert "+        - --log-level=debug" in said
     assert "configmap/argocd-cm serverside-applied" in said
+    for kind, version in TOOLS.items():
+        assert f"{kind.lower()}.{version.partition('/')[0]}/search-rerankers serverside-applied" in said
     found = cluster.get("reranking.dev/v1alpha1", "RerankerService", "docs", rerankers.namespace)
     assert found is not None
     assert found["metadata"]["labels"] == {"team": "search"}
     assert rerankers.deployment("docs")["metadata"]["annotations"]["backup"] == "no"
-
-
-def test_secrets(rerankers: Rerankers, follow: Callable[[Page], str]) -> None:
-    said = follow(read("secrets", rerankers.namespace))
-    made = {each["metadata"]["name"]: each for each in rerankers.cluster.objects("v1", "Secret", rerankers.namespace)}
-    entries = {name: list(each["data"]) for name, each in made.items()}
-    assert entries.items() >= {"ngc": ["NGC_API_KEY"], "hub": ["token"], "nvcr": [".dockerconfigjson"]}.items()
-    assert json.loads(base64.b64decode(made["nvcr"]["data"][".dockerconfigjson"]))["auths"]["nvcr.io"]["username"] == (
-        "$oauthtoken"
-    )
-    assert re.search(r"- name: .?nvcr\b", said)
-    assert re.search(r"token: .?a-token\b", said)
 
 
 def test_upgrade(rerankers: Rerankers, follow: Callable[[Page], str]) -> None:

@@ -1,4 +1,4 @@
-"""The README and the guide of the chart, by copy and paste: install, rank, change, upgrade, uninstall.
+"""The README and the guides of the chart, by copy and paste: install, rank, change, upgrade, uninstall, Secrets.
 
 What this kit is too small for is replaced, and nothing else is: pods of it reach the API server only in the host's
 network, where each pod needs ports of its own, and nodes forward nothing.
@@ -6,7 +6,10 @@ network, where each pod needs ports of its own, and nodes forward nothing.
 
 from __future__ import annotations
 
+import base64
+import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +18,7 @@ import pytest
 from localkube.cluster import Cluster
 from localkube.processes import PACKAGE_ROOT
 from pages import Checkout, Page
+from rerankers import Json, Rerankers
 
 pytestmark = pytest.mark.long
 
@@ -58,11 +62,34 @@ def test_the_readme(blank: Cluster, checkout: Checkout, repository: Path) -> Non
     page = Page.parse("README.md", text, INSTEAD)
     for verb in ("helm install", "curl", "kubectl -n reranker-quickstart patch", "helm upgrade", "helm uninstall"):
         assert any(command.startswith(verb) for command in page.commands), f"README.md has no {verb}"
-    said = checkout.follow(page)
+    install, change, upgrade, remove = page.split(
+        "kubectl -n reranker-quickstart patch", "helm upgrade", "kubectl delete"
+    )
+    quickstart = Rerankers(blank, "reranker-quickstart")
+    said = checkout.follow(install)
     assert '{"rankings":[{"index":0,' in said.replace(" ", "")
     assert "rerankerservice.reranking.dev/quickstart condition met" in said
+    checkout.follow(change)
+    before = ready_pods(quickstart)
+    assert len(before) == 2
+    checkout.follow(upgrade)
+    assert ready_pods(quickstart) == before
+    assert quickstart.rank("quickstart", "which way?", ["a stew", "two roads"])["rankings"][0]["index"] == 1
+    checkout.follow(remove)
     assert blank.get(*CRD) is None
-    assert blank.objects("apps/v1", "Deployment", "reranker-system") == []
+    blank.wait_gone("v1", "Namespace", "reranker-system")
+
+
+def ready_pods(quickstart: Rerankers) -> list[str]:
+    """By their uid."""
+    pods = quickstart.pods("quickstart")
+    ready = [pod for pod in pods if {"type": "Ready", "status": "True"}.items() <= conditions(pod)["Ready"].items()]
+    return sorted(pod["metadata"]["uid"] for pod in ready)
+
+
+def conditions(of: Json) -> dict[str, Json]:
+    """By their type."""
+    return {each["type"]: each for each in of["status"]["conditions"]}
 
 
 @pytest.mark.long
@@ -78,3 +105,22 @@ def test_the_guide_of_the_chart(blank: Cluster, checkout: Checkout, repository: 
     assert "Rollback was a success" in said
     assert blank.get(*CRD) is None
     blank.wait_gone("apps/v1", "Deployment", "shared", namespace="search")
+
+
+@pytest.mark.long
+def test_the_guide_of_secrets(blank: Cluster, checkout: Checkout, repository: Path) -> None:
+    blank.create_namespace("search")
+    blank.create_namespace("reranker-system")
+    instead = {"$NGC_API_KEY": "an-api-key", "$HF_TOKEN": "a-token"}
+    page = Page.parse("secrets.md", (repository / "docs/guides/secrets.md").read_text(), instead)
+    install = "helm install reranker-operator charts/reranker-operator -n reranker-system"
+    checkout.follow(replace(page, commands=[install + "\n", *page.commands]))
+    made = {each["metadata"]["name"]: each["data"] for each in blank.objects("v1", "Secret", "search")}
+    entries = {name: list(data) for name, data in made.items()}
+    assert entries.items() >= {"ngc": ["NGC_API_KEY"], "hub": ["token"], "nvcr": [".dockerconfigjson"]}.items()
+    login = json.loads(base64.b64decode(made["nvcr"][".dockerconfigjson"]))["auths"]["nvcr.io"]
+    assert login == {"username": "$oauthtoken", "password": "an-api-key"}
+    tokens = [base64.b64decode(data["token"]) for name, data in made.items() if "token" in data and name != "hub"]
+    assert tokens == [b"a-token"]
+    (operator,) = blank.objects("apps/v1", "Deployment", "reranker-system")
+    assert operator["spec"]["template"]["spec"]["imagePullSecrets"] == [{"name": "nvcr"}]

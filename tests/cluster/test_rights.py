@@ -12,7 +12,7 @@ import sys
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 import yaml
@@ -35,6 +35,7 @@ CLASSES = {
     "IngressClass": ("networking.k8s.io/v1", {"spec": {"controller": "example.com/none"}}),
     "StorageClass": ("storage.k8s.io/v1", {"provisioner": "example.com/none"}),
 }
+CLUSTER_WIDE = {"priorityclasses", "runtimeclasses", "ingressclasses", "storageclasses", "customresourcedefinitions"}
 OPTIONAL = {
     "HTTPRoute": ("gateway.networking.k8s.io", "httproutes"),
     "ServiceMonitor": ("monitoring.coreos.com", "servicemonitors"),
@@ -108,12 +109,24 @@ def kinds(cluster: Cluster) -> Iterator[dict[str, str]]:
         cluster.wait_gone("apiextensions.k8s.io/v1", "CustomResourceDefinition", f"{plural}.{group}")
 
 
-def granted(objects: list[Json]) -> set[Right]:
+class Grant(NamedTuple):
+    """A right, and the namespace that it is for: None where it is for every one, and for what is in none."""
+
+    right: Right
+    namespace: str | None
+
+    def covers(self, call: Call) -> bool:
+        """Whether a request needs it, which one in the operator's own namespace does of no right to every one."""
+        return call.right == self.right and (call.namespace == NAMESPACE) == (self.namespace is not None)
+
+
+def granted(objects: list[Json]) -> set[Grant]:
     """What the roles grant; that some of it is for one name only is not looked at."""
-    rules = [rule for each in objects if each["kind"] in {"Role", "ClusterRole"} for rule in each["rules"]]
     return {
-        Right(group, resource, verb)
-        for rule in rules
+        Grant(Right(group, resource, verb), each["metadata"].get("namespace"))
+        for each in objects
+        if each["kind"] in {"Role", "ClusterRole"}
+        for rule in each["rules"]
         for group in rule["apiGroups"]
         for resource in rule["resources"]
         for verb in rule["verbs"]
@@ -141,17 +154,28 @@ def test_every_right_is_used_and_none_is_missing(
     keep_templates(rerankers)
     be_refused_pods(rerankers)
 
-    rights = granted(kustomize(repository / "deploy"))
-    assert set(UNUSED) <= {str(each) for each in rights}
+    # That for a few namespaces has a role more in its own.
+    rights = granted(kustomize(repository / "deploy")) | granted(kustomize(repository / "deploy/namespaced"))
+    assert set(UNUSED) <= {str(each.right) for each in rights}
 
     def used() -> bool:
-        missing = {str(each) for each in rights - {call.right for call in asked()}} - set(UNUSED)
+        made = asked()
+        missing = {str(each.right) for each in rights if not any(map(each.covers, made))} - set(UNUSED)
         assert not missing, f"never used: {', '.join(sorted(missing))}"
         return True
 
     wait_until("every right to be used", used, timeout=30)
     assert [call for call in asked()[before:] if call.refused] == []
     tell(f"rights of the operator: {len(rights)}, all used but {', '.join(UNUSED)}")
+
+
+def test_for_a_few_namespaces_the_same_is_granted_but_for_what_is_in_none(
+    kustomize: Callable[[Path], list[Json]], repository: Path
+) -> None:
+    """So that what the scenario shows of the one holds for the other, too."""
+    everywhere = {each.right for each in granted(kustomize(repository / "deploy")) if each.namespace is None}
+    watched = {each.right for each in granted(kustomize(repository / "deploy/namespaced/watched"))}
+    assert watched == {each for each in everywhere if each.resource not in CLUSTER_WIDE}
 
 
 def stand_for_election_anew(operator: OperatorProcess) -> None:

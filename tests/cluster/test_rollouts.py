@@ -7,7 +7,7 @@ import pytest
 
 from localkube.cluster import RUNTIME_IMAGE, Cluster
 from localkube.images import Image
-from localkube.operator_process import OperatorProcess
+from localkube.operator_process import NAMESPACE, OperatorProcess
 from rerankers import Json, Rerankers
 
 ALL_OF_A_NODE = {"gpus": 2, "pod": {"annotations": {"try": "1"}}}
@@ -169,10 +169,28 @@ def test_a_secret_that_vanishes_rolls_nothing(rerankers: Rerankers) -> None:
     assert template(rerankers, "docs") == before
 
 
+@pytest.mark.long
+def test_the_digest_of_a_value_is_keyed_by_what_only_the_operator_holds(
+    rerankers: Rerankers, operator: OperatorProcess
+) -> None:
+    """Whoever reads templates cannot try values: under another key the same value has another digest."""
+    put(rerankers, "tokens", used="a-weak-one")
+    rerankers.apply("docs", replicas=0, server=env_of("tokens", "used"))
+    before = rerankers.wait_deployment("docs", lambda found: found["spec"]["template"])["metadata"]["annotations"]
+    operator.stop()
+    rerankers.cluster.delete("v1", "Secret", "reranker-operator-key", NAMESPACE)
+    operator.start()
+    changed = rerankers.wait_deployment(
+        "docs", lambda found: found["spec"]["template"]["metadata"]["annotations"] != before and found
+    )
+    after = changed["spec"]["template"]["metadata"]["annotations"]
+    assert {key for key in after if after[key] != before.get(key)} == {"reranking.dev/inputs"}
+
+
 @contextlib.contextmanager
-def upgraded(operator: OperatorProcess, image: str) -> Iterator[None]:
-    """The operator as a release with another runtime image, and what it was before."""
-    operator.restart_with("--runtime-image", image)
+def started_with(operator: OperatorProcess, *arguments: str) -> Iterator[None]:
+    """The operator with other defaults, and what it was before."""
+    operator.restart_with(*arguments)
     try:
         yield
     finally:
@@ -189,7 +207,7 @@ def test_an_upgrade_of_the_operator_rolls_nothing_until_the_spec_changes(
     before = rerankers.wait_deployment("docs", lambda found: found["spec"]["template"])
     rerankers.wait_condition("docs", "Available", "False", "Paused")
     jobs = rerankers.jobs("docs")
-    with upgraded(operator, newer):
+    with started_with(operator, "--runtime-image", newer):
         # A new service shows that the new operator is at work.
         rerankers.apply("fresh", replicas=0)
         fresh = rerankers.wait_deployment("fresh", lambda found: found["spec"]["template"])
@@ -203,3 +221,26 @@ def test_an_upgrade_of_the_operator_rolls_nothing_until_the_spec_changes(
             "docs", lambda found: found["spec"]["template"] != before and found["spec"]["template"]
         )
         assert rolled["spec"]["containers"][0]["image"] == newer
+
+
+@pytest.mark.long
+def test_another_proxy_of_the_operator_rolls_nothing_and_is_in_what_is_made_from_then_on(
+    rerankers: Rerankers, operator: OperatorProcess
+) -> None:
+    nim = {"runtime": "NIM", "image": {"repository": "nvcr.io/nim/nvidia/reranker", "tag": "1"}, "model": None}
+    rerankers.apply("before", replicas=0, **nim)
+    before = rerankers.wait_deployment("before", lambda found: found["spec"]["template"])
+    with started_with(operator, "--proxy-https", "http://proxy.example:3128", "--proxy-ca", "authorities/bundle.pem"):
+        rerankers.apply("after", replicas=0, **nim)
+        missing = rerankers.wait_condition("after", "ReferencesResolved", "False", "NotFound")
+        assert "the operator's default of spec.proxy.caConfigMap" in missing["message"]
+        authorities = {"apiVersion": "v1", "kind": "ConfigMap", "data": {"bundle.pem": ""}}
+        named = {"name": "authorities", "namespace": rerankers.namespace}
+        rerankers.cluster.apply({**authorities, "metadata": named})
+        made = rerankers.wait_deployment("after", lambda found: found["spec"]["template"])
+        variables = {each["name"]: each.get("value") for each in made["spec"]["containers"][0]["env"]}
+        assert variables["HTTPS_PROXY"] == "http://proxy.example:3128"
+        assert variables["SSL_CERT_FILE"] == "/etc/reranker/ca/bundle.pem"
+        rerankers.apply("before", replicas=0, service={"labels": {"touched": "yes"}}, **nim)
+        rerankers.wait_condition("before", "Available", "False", "Paused", generation=2)
+        assert template(rerankers, "before") == before

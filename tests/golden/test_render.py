@@ -96,6 +96,36 @@ def test_render_takes_every_example_as_it_is(path: Path) -> None:
     assert any(made["kind"] == "Deployment" for made in yaml.safe_load_all(result.stdout))
 
 
+PROXY = ("--proxy-https", "http://proxy.example:3128", "--no-proxy", ".example", "--proxy-ca", "authorities")
+
+
+@pytest.mark.parametrize(
+    ("name", "taken"),
+    [("hugging-face", True), ("nim-without-cache", True), ("hugging-face-mirror", False), ("minimal", False)],
+)
+def test_the_operators_proxy_is_for_what_downloads_and_has_none(name: str, taken: bool) -> None:
+    file = HERE / "input" / f"{name}.yaml"
+    plain, proxied = render(file), render(file, *PROXY)
+    assert proxied.returncode == 0
+    assert (plain.stdout != proxied.stdout) == taken
+    assert all((each in proxied.stdout) == taken for each in ("http://proxy.example:3128", "name: authorities"))
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (["--proxy-https", "proxy.example:3128"], "the operator's default of spec.proxy: https"),
+        (["--proxy-ca", "Authorities"], "the operator's default of spec.proxy: caConfigMap.name"),
+        (["--proxy-ca", "authorities/a/b"], "the operator's default of spec.proxy: caConfigMap.key"),
+        (["--no-proxy", "a b"], "the operator's default of spec.proxy: noProxy"),
+    ],
+)
+def test_a_proxy_that_fits_no_spec_is_refused(flags: list[str], said: str) -> None:
+    result = render(HERE / "input" / "hugging-face.yaml", *flags)
+    assert (result.returncode, result.stdout) == (2, "")
+    assert said in result.stderr
+
+
 @pytest.mark.parametrize(
     ("flags", "refused"),
     [

@@ -8,7 +8,7 @@ import datetime
 import logging
 import ssl
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 from aiohttp import web
@@ -37,21 +37,42 @@ class Secrets:
         }
 
 
-def certificate(folder: Path) -> tuple[bytes, ssl.SSLContext]:
-    """A certificate as PEM, and what a server shows it with."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "docs")])
+class Signer(NamedTuple):
+    """An authority, or whoever signs for himself."""
+
+    name: x509.Name
+    key: ec.EllipticCurvePrivateKey
+    shown: bytes = b""
+    """Its own certificate, where one is shown with those that it signs."""
+
+
+def named(name: str, shown: bytes = b"") -> Signer:
+    """Somebody with a new key."""
+    subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])
+    return Signer(subject, ec.generate_private_key(ec.SECP256R1()), shown)
+
+
+def signed(subject: Signer, signer: Signer, *, authority: bool) -> bytes:
+    """A certificate as PEM."""
     now = datetime.datetime.now(datetime.UTC)
     made = (
-        x509.CertificateBuilder(subject, subject, key.public_key(), x509.random_serial_number())
+        x509.CertificateBuilder(signer.name, subject.name, subject.key.public_key(), x509.random_serial_number())
         .not_valid_before(now - datetime.timedelta(hours=1))
         .not_valid_after(now + datetime.timedelta(days=90))
-        .sign(key, hashes.SHA256())
+        .add_extension(x509.BasicConstraints(ca=authority, path_length=None), critical=True)
+        .sign(signer.key, hashes.SHA256())
     )
-    private = key.private_bytes(
+    return made.public_bytes(serialization.Encoding.PEM)
+
+
+def certificate(folder: Path, signer: Signer | None = None) -> tuple[bytes, ssl.SSLContext]:
+    """A certificate as PEM with its signer's, and what a server shows them with."""
+    subject = named("docs")
+    private = subject.key.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
-    shown = made.public_bytes(serialization.Encoding.PEM)
+    signer = signer or subject
+    shown = signed(subject, signer, authority=False) + signer.shown
     (folder / "both.pem").write_bytes(private + shown)
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.load_cert_chain(folder / "both.pem")
@@ -110,6 +131,18 @@ def test_text_around_a_certificate_is_in_any_language(tmp_path: Path) -> None:
 def test_a_secret_without_a_certificate_is_another_one(tmp_path: Path, held: bytes) -> None:
     _shown, server = certificate(tmp_path)
     probe = asyncio.run(ask(Secrets(tls_crt=held), RANKED, server))
+    assert (probe.status, probe.reason) == (Status.UNKNOWN, Reason.RANKING_PENDING)
+    assert "not that of Secret docs-tls" in probe.message
+
+
+def test_only_the_secrets_own_certificate_is_the_one_however_much_they_have_in_common(tmp_path: Path) -> None:
+    authority = named("authority")
+    authority = authority._replace(shown=signed(authority, authority, authority=True))
+    before, old_server = certificate(tmp_path, authority)
+    renewed, _server = certificate(tmp_path, authority)
+    probe = asyncio.run(ask(Secrets(tls_crt=before), RANKED, old_server))
+    assert (probe.status, probe.reason) == (Status.TRUE, Reason.RANKED)
+    probe = asyncio.run(ask(Secrets(tls_crt=renewed), RANKED, old_server))
     assert (probe.status, probe.reason) == (Status.UNKNOWN, Reason.RANKING_PENDING)
     assert "not that of Secret docs-tls" in probe.message
 

@@ -45,6 +45,12 @@ class Nim(ApiType):
     """Where the image keeps what it downloads (NIM_CACHE_PATH). Without it, each pod downloads it anew."""
 
 
+def downloads(spec: Any) -> bool:
+    """Whether anything is fetched from outside: by the model Job, or by NVIDIA's image."""
+    source = spec.model.source
+    return spec.runtime is Runtime.NIM or (source is not None and source.hugging_face is not None)
+
+
 def _of_nim(cel: str, message: str, holds: Callable[[Any], bool]) -> Rule:
     return Rule(
         cel=f"self.runtime != 'NIM' || {cel}",
@@ -137,10 +143,6 @@ RUNTIME_RULES = (
     Rule(
         cel="!has(self.proxy) || self.runtime == 'NIM' || has(self.model.source) && has(self.model.source.huggingFace)",
         message="proxy is for downloads, and only a huggingFace source and runtime NIM download: leave it out",
-        holds=lambda spec: (
-            spec.proxy is None
-            or spec.runtime is Runtime.NIM
-            or (spec.model.source is not None and spec.model.source.hugging_face is not None)
-        ),
+        holds=lambda spec: spec.proxy is None or downloads(spec),
     ),
 )

@@ -6,7 +6,8 @@ from typing import Any
 from reranker_operator import __version__
 from reranker_operator.api import RerankerService
 from reranker_operator.api.names import repository_of
-from reranker_operator.api.runtime import Runtime
+from reranker_operator.api.proxy import DefaultProxy
+from reranker_operator.api.runtime import Runtime, downloads
 from reranker_operator.api.spec import Image
 from reranker_operator.desired.autoscaler import autoscaler
 from reranker_operator.desired.claim import cache_claim, claim_name
@@ -34,6 +35,15 @@ class Defaults:
     """Runtime image with its tag or digest, where the spec names no repository."""
     namespace: str = "reranker-system"
     """The operator's own, which NetworkPolicies let in."""
+    proxy: DefaultProxy | None = None
+    """`spec.proxy` of services that download."""
+
+    def fill(self, service: RerankerService) -> RerankerService:
+        """The service as if its spec had said what is filled in."""
+        spec = service.spec
+        if self.proxy is None or spec.proxy is not None or not downloads(spec):
+            return service
+        return service.model_copy(update={"spec": spec.model_copy(update={"proxy": self.proxy})})
 
 
 @dataclass(frozen=True)

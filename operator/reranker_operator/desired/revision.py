@@ -3,6 +3,7 @@
 from typing import Any
 
 from reranker_operator.api import RerankerService
+from reranker_operator.api.proxy import DefaultProxy
 from reranker_operator.desired.given import Template
 from reranker_operator.desired.metadata import RANKING, SPEC_HASH, TEMPLATE_HASH, digest, metadata
 
@@ -23,9 +24,10 @@ _NOT_OF_THE_POD = {
 def spec_hash(service: RerankerService, inputs: str | None) -> str:
     """Stands for everything that a pod template is made of: what the spec says, and what the container reads at start.
 
-    Defaults are left out, as a later operator may have more of them.
+    Defaults are left out, as a later operator may have more of them, and another one fills in others.
     """
-    said = service.spec.model_dump(mode="json", exclude_defaults=True, exclude=_NOT_OF_THE_POD)
+    filled_in = {"proxy"} if isinstance(service.spec.proxy, DefaultProxy) else set()
+    said = service.spec.model_dump(mode="json", exclude_defaults=True, exclude=_NOT_OF_THE_POD | filled_in)
     return digest([said, inputs])
 
 

@@ -278,15 +278,17 @@ class Prober:
         return lines[0]
 
     async def _trust(self, target: Target) -> ssl.SSLContext:
-        """What the Secret says is what must be served, whoever signed it, and under whatever names."""
+        """The Secret's first certificate must be served, and no other: whoever signed it, and under whatever names."""
         certificates = await self._secret(target, target.tls_secret or "", "tls.crt")
-        context = ssl.create_default_context()
+        context = ssl.SSLContext(
+            ssl.PROTOCOL_TLS_CLIENT
+        )  # trusts nobody yet: the one before is often of the same signer
         context.sslobject_class = _Peer
         context.check_hostname = False  # a certificate may be for the outer name alone
         context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
-        found = b"\n".join(each[0] for each in _CERTIFICATE.finditer(certificates))
+        found = _CERTIFICATE.search(certificates)
         with contextlib.suppress(ssl.SSLError, ValueError):  # the pods say more plainly what is wrong with it
-            context.load_verify_locations(cadata=found.decode("ascii"))
+            context.load_verify_locations(cadata=found[0].decode("ascii") if found is not None else "")
         return context
 
     async def _secret(self, target: Target, name: str, entry: str) -> bytes:

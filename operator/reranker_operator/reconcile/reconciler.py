@@ -86,7 +86,7 @@ class Reconciler:
             return Outcome({})  # the garbage collector removes what it owned
         previous = document.get("status") or {}
         try:
-            service = RerankerService.parse(document)
+            service = self._defaults.fill(RerankerService.parse(document))
         except InvalidResourceError as error:
             return await self._reject(document, *_not_understood(error))
         if (problem := host_path_problem(service, self._host_paths)) is not None:

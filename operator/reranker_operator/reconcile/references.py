@@ -79,7 +79,7 @@ def references(service: RerankerService) -> list[Reference]:
     found: list[Reference] = []
     found += _of_source(spec) if spec.runtime is Runtime.BUNDLED else _of_nim(spec)
     if spec.proxy is not None and (ca := spec.proxy.ca_config_map) is not None:
-        found.append(Reference("ConfigMap", ca.name, "spec.proxy.caConfigMap", ca.key))
+        found.append(Reference("ConfigMap", ca.name, f"{spec.proxy.said_in}.caConfigMap", ca.key))
     found += [Reference("Secret", each.name, "spec.image.pullSecrets") for each in spec.image.pull_secrets]
     for variable in spec.server.env:
         found += _of_variable(variable)
