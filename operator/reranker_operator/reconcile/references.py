@@ -60,7 +60,7 @@ class References:
     credentials_unknown: bool = False
 
 
-_KINDS = {
+KINDS = {
     "Secret": Kind.SECRET,
     "ConfigMap": Kind.CONFIG_MAP,
     "PersistentVolumeClaim": Kind.CLAIM,
@@ -145,12 +145,12 @@ async def resolve(cache: Cache, contents: Contents, service: RerankerService) ->
     """Look each reference up. A kind that the operator may not read is named as not checked, never as missing."""
     named = references(service)
     objects = sorted({(each.kind, each.name) for each in named})
-    left = cache.refer((service.namespace, service.name), [(_KINDS[kind], name) for kind, name in objects])
+    left = cache.refer((service.namespace, service.name), [(KINDS[kind], name) for kind, name in objects])
     contents.forget(left)
     found: dict[tuple[str, str], Entries | None] = {}
     for kind, name in objects:
         keyed = any(each.kind == kind and each.name == name and (each.key or each.read) for each in named)
-        found[kind, name] = await _look_up(cache, contents, service.namespace, _KINDS[kind], name, keyed=keyed)
+        found[kind, name] = await _look_up(cache, contents, service.namespace, KINDS[kind], name, keyed=keyed)
     missing: list[Missing] = []
     unchecked: list[str] = []
     for reference in named:
