@@ -219,17 +219,34 @@ def _of_variable(variable: dict[str, Any]) -> list[Reference]:
 
 def _of_volume(volume: dict[str, Any], *, read: bool) -> list[Reference]:
     field = f"spec.pod.volumes[{volume['name']}]"
-    sources = [volume, *(volume.get("projected") or {}).get("sources", ())]
     found: list[Reference] = []
-    for part, kind, key in (
-        ("secret", "Secret", "secretName"),
-        ("secret", "Secret", "name"),
-        ("configMap", "ConfigMap", "name"),
-        ("persistentVolumeClaim", "PersistentVolumeClaim", "claimName"),
+    for part, kind, name in (("secret", "Secret", "secretName"), ("configMap", "ConfigMap", "name")):
+        found += _of_files(volume.get(part) or {}, kind, name, field, read=read)
+        for source in (volume.get("projected") or {}).get("sources", ()):
+            found += _of_files(source.get(part) or {}, kind, "name", field, read=read)
+    for part, kind, path in (
+        ("persistentVolumeClaim", "PersistentVolumeClaim", ("claimName",)),
+        ("csi", "Secret", ("nodePublishSecretRef", "name")),
+        ("ephemeral", "StorageClass", ("volumeClaimTemplate", "spec", "storageClassName")),
     ):
-        for source in sources:
-            named = source.get(part) or {}
-            if key in named:
-                holds = read and kind in ("Secret", "ConfigMap")
-                found.append(Reference(kind, named[key], field, optional=bool(named.get("optional")), read=holds))
+        named: Any = volume.get(part)
+        for step in path:
+            named = (named or {}).get(step)
+        if named is not None and (kind, named) != ("StorageClass", ""):  # which asks for no class
+            found.append(Reference(kind, named, field))
     return found
+
+
+def _of_files(source: dict[str, Any], kind: str, name: str, field: str, *, read: bool) -> list[Reference]:
+    """A Secret or ConfigMap that is mounted: whole, or by keys that must be there, or no pod of it starts.
+
+    It is the whole that counts as read: templates note a digest of it, and would all change with its meaning.
+    """
+    if name not in source:
+        return []
+    optional = bool(source.get("optional"))
+    keys = [each["key"] for each in source.get("items") or ()]
+    return [
+        Reference(kind, source[name], field, optional=optional, read=read),
+        *(Reference(kind, source[name], field, key, optional=optional) for key in keys),
+    ]
