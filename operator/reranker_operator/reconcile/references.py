@@ -9,6 +9,7 @@ from reranker_operator.api.runtime import Runtime
 from reranker_operator.api.source import HuggingFaceSource, PersistentVolumeClaimSource
 from reranker_operator.api.spec import Spec
 from reranker_operator.desired.metadata import digest
+from reranker_operator.desired.pod import keys_secret
 from reranker_operator.kube import Kind
 from reranker_operator.kube.reflector import Knowledge
 from reranker_operator.reconcile.cache import Cache
@@ -132,6 +133,10 @@ def _of_access(service: RerankerService) -> list[Reference]:
     if spec.authentication is not None and spec.authentication.api_keys_secret is not None:
         named = spec.authentication.api_keys_secret.name
         found.append(Reference("Secret", named, "spec.authentication.apiKeysSecret"))
+    if spec.authentication is not None and spec.authentication.generate:
+        # Made where it is missing, so nobody waits for it; that it is gone wakes the service, which makes it again.
+        made = keys_secret(service)
+        found.append(Reference("Secret", made, "spec.authentication.generate", optional=True))
     if spec.tls is not None:
         found += [Reference("Secret", spec.tls.secret_name, "spec.tls", key) for key in ("tls.crt", "tls.key")]
     if spec.ingress is not None and spec.ingress.tls_secret_name is not None:
