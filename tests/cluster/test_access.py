@@ -120,6 +120,23 @@ def test_a_certificate_out_of_date_is_named(rerankers: Rerankers) -> None:
     assert rerankers.condition("docs", "Ready")["status"] == "False"
 
 
+def test_a_first_key_that_is_deleted_is_made_again_at_once(rerankers: Rerankers) -> None:
+    rerankers.apply("made", replicas=0, authentication={"generate": True})
+    rerankers.wait_deployment("made", lambda found: found.get("status", {}).get("observedGeneration"))
+    rerankers.wait_condition("made", "ModelVerified", "True")
+    place = "v1", "Secret", "made-api-keys"
+    found = rerankers.cluster.get(*place, rerankers.namespace)
+    assert found is not None
+    for _ in range(5):  # what a new service wakes the operator with is soon over
+        rerankers.cluster.delete(*place, rerankers.namespace)
+        old = found["data"]["default"]
+        found = rerankers.cluster.wait(
+            *place, lambda made, old=old: made["data"]["default"] != old and made, namespace=rerankers.namespace
+        )
+        assert set(found["data"]) == {"default", "operator"}
+    assert rerankers.condition("made", "ReferencesResolved")["status"] == "True"
+
+
 def test_a_first_key_is_made_once_and_never_written_over(rerankers: Rerankers) -> None:
     rerankers.apply("made", authentication={"generate": True})
     rerankers.wait_ready("made")

@@ -42,6 +42,10 @@ def test_a_wrong_digest_is_refused_with_both_digests(rerankers: Rerankers) -> No
     rerankers.wait_condition("docs", "ModelVerified", "True", generation=2)
 
 
+NO_KEY = {"key": "nowhere", "path": "x"}
+"""Of a volume's items: the kubelet waits for it, and the pod stays in ContainerCreating."""
+
+
 def test_a_missing_secret_is_named_and_waited_for(rerankers: Rerankers) -> None:
     secret = {"secretKeyRef": {"name": "tokens", "key": "hub"}}
     rerankers.apply("docs", server={"env": [{"name": "TOKEN", "valueFrom": secret}]})
@@ -71,6 +75,10 @@ def test_a_missing_secret_is_named_and_waited_for(rerankers: Rerankers) -> None:
         (
             {"pod": {"volumes": [{"name": "x", "configMap": {"name": "nowhere"}}]}},
             "ConfigMap nowhere does not exist",
+        ),
+        (
+            {"pod": {"volumes": [{"name": "x", "configMap": {"name": "kube-root-ca.crt", "items": [NO_KEY]}}]}},
+            "ConfigMap kube-root-ca.crt has no key nowhere in namespace",
         ),
     ],
 )

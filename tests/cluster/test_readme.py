@@ -94,12 +94,14 @@ def conditions(of: Json) -> dict[str, Json]:
 
 @pytest.mark.long
 def test_the_guide_of_the_chart(blank: Cluster, checkout: Checkout, repository: Path) -> None:
-    blank.create_namespace("search")
     text = (repository / "docs/guides/install.md").read_text()
     # In the host's network pods are not restricted.
     instead = {"kubectl label namespace": "kubectl label --dry-run=server namespace"}
     assert all(said in text for said in instead)
-    said = checkout.follow(Page.parse("install.md", text, instead))
+    page = Page.parse("install.md", text, instead)
+    first = next(command for command in page.commands if command.startswith("helm install"))
+    assert "watchNamespaces={search}" in first, "install.md does not begin with what it advises"
+    said = checkout.follow(page)
     assert "Phase:          Succeeded" in said
     assert "rerankerservice.reranking.dev/shared condition met" in said
     assert "Rollback was a success" in said

@@ -4,6 +4,7 @@ import contextlib
 from collections.abc import Iterator
 
 import pytest
+from certificates import Pair
 
 from localkube.cluster import RUNTIME_IMAGE, Cluster
 from localkube.images import Image
@@ -133,6 +134,41 @@ def put(rerankers: Rerankers, name: str, **entries: str) -> None:
             "stringData": entries,
         }
     )
+
+
+WORKERS = {"env": [{"name": "RERANKER_WORKERS", "valueFrom": {"secretKeyRef": {"name": "given", "key": "workers"}}}]}
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("how", ["read", "mounted"])
+def test_a_failed_rollout_is_tried_again_once_the_secret_that_it_names_is_put_right(
+    rerankers: Rerankers, operator: OperatorProcess, how: str
+) -> None:
+    """A variable's value is part of the template; a certificate is reloaded, and so is not."""
+    pair = Pair.make("docs")
+    change: Json = {"server": WORKERS} if how == "read" else {"tls": {"secretName": "given"}}
+    rollout = {"onFailure": "Rollback", "progressDeadlineSeconds": 10}
+    rerankers.apply("docs", rollout=rollout)
+    rerankers.wait_ready("docs")
+    good = template(rerankers, "docs")
+    put(rerankers, "given", **{"workers": "none", "tls.crt": "no certificate", "tls.key": pair.key().decode()})
+    rerankers.apply("docs", rollout=rollout, **change)
+    rerankers.wait_condition("docs", "Stalled", "True", "RolledBack", generation=2)
+    rerankers.wait_deployment("docs", lambda found: found["spec"]["template"] == good)
+
+    # Neither another operator nor what others note on the Secret is a change, nor what no template is made of.
+    operator.restart()
+    rerankers.cluster.merge("v1", "Secret", "given", {"metadata": {"annotations": {"a": "b"}}}, rerankers.namespace)
+    rerankers.apply("docs", rollout={**rollout, "progressDeadlineSeconds": 600}, **change)
+    rerankers.wait_condition("docs", "Stalled", "True", "RolledBack", generation=3)
+    assert template(rerankers, "docs") == good
+
+    put(rerankers, "given", **{"workers": "1", "tls.crt": pair.cert.decode(), "tls.key": pair.key().decode()})
+    rerankers.wait_ready("docs", generation=3)
+    assert template(rerankers, "docs") != good
+    assert rerankers.condition("docs", "Stalled")["status"] == "False"
+    notes = rerankers.deployment("docs")["metadata"]["annotations"]
+    assert not {"reranking.dev/failed", "reranking.dev/failed-with"} & notes.keys()
 
 
 def test_a_rotated_secret_rolls_what_reads_it_and_nothing_else(rerankers: Rerankers) -> None:

@@ -12,6 +12,8 @@ from prometheus_client.metrics import MetricWrapperBase
 
 from localkube.prometheus import PrometheusUnavailableError, tool
 from observability import DASHBOARDS, RULE_FILES, alerts, asked, panels, queries
+from reranker_operator.api import RerankerService
+from reranker_operator.desired.monitoring import service_monitor
 from reranker_operator.metrics import Metrics as OperatorMetrics
 from reranker_runtime.metrics import Metrics as RuntimeMetrics
 
@@ -62,6 +64,31 @@ def test_every_metric_and_label_that_is_asked_for_exists(where: str, exposed: di
         known |= exposed[metric]
     assert expression.metrics
     assert expression.grouped <= known
+
+
+def test_the_queries_of_the_guide_find_what_its_service_monitor_labels(
+    root: Path, exposed: dict[str, set[str]]
+) -> None:
+    blocks = re.findall(r"```yaml\n(.*?)```", (root / "docs/guides/scale.md").read_text(), re.DOTALL)
+    documents = {
+        (each["kind"], each["metadata"]["name"]): each for block in blocks for each in yaml.safe_load_all(block)
+    }
+    ((_, scaled), scaler), *others = [entry for entry in documents.items() if entry[0][0] == "ScaledObject"]
+    monitor = service_monitor(RerankerService.parse(documents["RerankerService", scaled]))
+    assert monitor is not None
+    (endpoint,) = monitor["spec"]["endpoints"]
+    (given,) = endpoint["relabelings"]
+    label = f'{given["targetLabel"]}="{given["replacement"]}"'
+    assert len(scaler["spec"]["triggers"]) == 2
+    assert not others
+    for trigger in scaler["spec"]["triggers"]:
+        query = trigger["metadata"]["query"]
+        metrics = {metric for metric, _labels in asked(query).metrics}
+        assert len(metrics) == 2
+        assert metrics <= exposed.keys()
+        selectors = re.findall(r"(\w+)\{(.*?)\}", query)
+        assert {metric for metric, _ in selectors} == metrics
+        assert {matchers for _, matchers in selectors} == {label}
 
 
 @pytest.mark.parametrize("name", alerts())

@@ -6,6 +6,7 @@ import asyncio
 import base64
 import datetime
 import logging
+import re
 import ssl
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,7 +20,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from reranker_operator.api import Reason
 from reranker_operator.api.conditions import Status
 from reranker_operator.kube.events import utc_now
-from reranker_operator.reconcile.probe import RETRY_SECONDS, Probe, Prober, Target
+from reranker_operator.reconcile.probe import PASSAGES, RETRY_SECONDS, Probe, Prober, Target
 
 RANKED = '{"rankings": [{"index": 0, "logit": 1.0}, {"index": 1, "logit": 0.5}]}'
 
@@ -162,6 +163,11 @@ def test_numbers_that_are_none_are_no_ranking(answer: str) -> None:
     assert "the answer is no ranking" in probe.message
 
 
+def test_the_runbook_says_how_many_passages_are_ranked(root: Path) -> None:
+    (said,) = re.findall(r"The operator ranks (\w+) short passages", (root / "docs/runbooks.md").read_text())
+    assert said == {8: "eight"}[len(PASSAGES)]
+
+
 def test_a_service_that_is_not_there_is_told_of_in_the_same_words_each_time(tmp_path: Path) -> None:
     _shown, server = certificate(tmp_path)
     probe = asyncio.run(ask(Secrets(tls_crt=b""), None, server))
@@ -180,4 +186,5 @@ def test_a_fault_of_the_operator_is_told_without_the_key_and_asked_again_later(
     assert "could not ask for a ranking (ValueError)" in probe.message
     assert "a-key" not in probe.message
     assert "search/docs: no ranking was asked for" in caplog.text
+    assert [getattr(each, "service", None) for each in caplog.records] == ["search/docs"]
     assert kube.reads == 1

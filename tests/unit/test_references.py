@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -52,3 +53,88 @@ def named(name: str) -> set[tuple[str, str, str | None, str]]:
 )
 def test_every_name_in_the_spec_is_looked_up(name: str, expected: set[tuple[str, str, str | None, str]]) -> None:
     assert named(name) == expected
+
+
+def of_volume(**volume: Any) -> set[tuple[str, str, str | None, bool, bool]]:
+    """What a volume of a pod refers to, besides the image's own."""
+    spec = {
+        "model": {"source": {"inImage": {"path": "/models/a"}}},
+        "pod": {"volumes": [{"name": "v", **volume}], "volumeMounts": [{"name": "v", "mountPath": "/v"}]},
+    }
+    document = {"apiVersion": "reranking.dev/v1alpha1", "kind": "RerankerService", "metadata": {"name": "docs"}}
+    found = references(RerankerService.parse({**document, "spec": spec}))
+    assert {each.field for each in found} <= {"spec.pod.volumes[v]"}
+    return {(each.kind, each.name, each.key, each.optional, each.read) for each in found}
+
+
+ITEMS = [{"key": "a", "path": "x"}, {"key": "b", "path": "y"}]
+
+
+@pytest.mark.parametrize(
+    ("volume", "expected"),
+    [
+        pytest.param(
+            {"secret": {"secretName": "s", "items": ITEMS}},
+            {
+                ("Secret", "s", None, False, True),
+                ("Secret", "s", "a", False, False),
+                ("Secret", "s", "b", False, False),
+            },
+            id="secret",
+        ),
+        pytest.param(
+            {"secret": {"secretName": "s", "items": ITEMS[:1], "optional": True}},
+            {("Secret", "s", None, True, True), ("Secret", "s", "a", True, False)},
+            id="optional",
+        ),
+        pytest.param({"secret": {"secretName": "s"}}, {("Secret", "s", None, False, True)}, id="whole"),
+        pytest.param(
+            {"configMap": {"name": "c", "items": ITEMS[1:]}},
+            {("ConfigMap", "c", None, False, True), ("ConfigMap", "c", "b", False, False)},
+            id="config-map",
+        ),
+        pytest.param(
+            {
+                "projected": {
+                    "sources": [
+                        {"secret": {"name": "s", "items": ITEMS[:1]}},
+                        {"configMap": {"name": "c", "items": ITEMS[1:], "optional": True}},
+                        {"downwardAPI": {"items": [{"path": "labels", "fieldRef": {"fieldPath": "metadata.labels"}}]}},
+                    ]
+                }
+            },
+            {
+                ("Secret", "s", None, False, True),
+                ("Secret", "s", "a", False, False),
+                ("ConfigMap", "c", None, True, True),
+                ("ConfigMap", "c", "b", True, False),
+            },
+            id="projected",
+        ),
+        pytest.param(
+            {"persistentVolumeClaim": {"claimName": "p"}},
+            {("PersistentVolumeClaim", "p", None, False, False)},
+            id="claim",
+        ),
+        pytest.param(
+            {"csi": {"driver": "secrets.example", "nodePublishSecretRef": {"name": "s"}}},
+            {("Secret", "s", None, False, False)},
+            id="csi",
+        ),
+        pytest.param({"csi": {"driver": "secrets.example"}}, set(), id="csi-without-secret"),
+        pytest.param(
+            {"ephemeral": {"volumeClaimTemplate": {"spec": {"storageClassName": "fast"}}}},
+            {("StorageClass", "fast", None, False, False)},
+            id="ephemeral",
+        ),
+        # An empty name asks for no class.
+        pytest.param({"ephemeral": {"volumeClaimTemplate": {"spec": {"storageClassName": ""}}}}, set(), id="no-class"),
+        pytest.param({"ephemeral": {"volumeClaimTemplate": {"spec": {}}}}, set(), id="default-class"),
+        pytest.param({"emptyDir": {}}, set(), id="empty"),
+    ],
+)
+def test_what_a_volume_refers_to(
+    volume: dict[str, Any], expected: set[tuple[str, str, str | None, bool, bool]]
+) -> None:
+    """The container reads the whole of what is mounted, as it always did: a template tells no more than that."""
+    assert of_volume(**volume) == expected

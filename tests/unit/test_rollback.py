@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import copy
 import datetime
+import json
 from typing import Any
 
 import pytest
@@ -11,11 +13,14 @@ from observing import observed
 
 from reranker_operator.api import ConditionType, RerankerService
 from reranker_operator.desired import Defaults, Desired, desired
-from reranker_operator.desired.metadata import FAILED, PROVEN, REPLACED, TEMPLATE_HASH
+from reranker_operator.desired.given import Given
+from reranker_operator.desired.metadata import FAILED, FAILED_WITH, INPUTS, PROVEN, REPLACED, TEMPLATE_HASH
 from reranker_operator.desired.revision import revision, spec_hash
+from reranker_operator.reconcile.circumstances import Circumstances
 from reranker_operator.reconcile.conditions import Facts, conditions
 from reranker_operator.reconcile.plan import judge, plan
-from reranker_operator.reconcile.rollout import Recalled, recall
+from reranker_operator.reconcile.rollout import Recalled, inputs_before, recall
+from reranker_operator.reconcile.verdicts import Verdicts
 
 NOW = datetime.datetime(2026, 11, 22, 12, 0, tzinfo=datetime.UTC)
 SURGE, REPLACE = {"maxSurge": 1, "maxUnavailable": 0}, {"maxSurge": 0, "maxUnavailable": 1}
@@ -62,8 +67,8 @@ def pod(of: Desired, *, ready: bool = False, fits: bool = True) -> dict[str, Any
     }
 
 
-def recalled(live: dict[str, Any], *pods: dict[str, Any]) -> Recalled:
-    return recall(LATER, None, None, REVISIONS, live, list(pods), NOW)
+def recalled(live: dict[str, Any], *pods: dict[str, Any], now: Circumstances | None = None) -> Recalled:
+    return recall(LATER, None, None, REVISIONS, live, list(pods), NOW, now)
 
 
 def strategy(of: Recalled) -> tuple[str, dict[str, int]]:
@@ -126,3 +131,99 @@ def test_what_the_earlier_template_needs_is_kept_until_the_later_one_is_ready(is
     of = recalled(live, pod(BAD))
     wanted = desired(LATER, Defaults(), of.given)
     assert (account in plan(LATER, wanted, seen, judge(wanted, seen, NOW), of, NOW).delete) == is_ready
+
+
+BROKEN: Circumstances = {"Secret docs-tls tls.crt": ["1", "broken"], "ServiceAccount other": ["1"]}
+WHOLE: Circumstances = {**BROKEN, "Secret docs-tls tls.crt": ["2", "whole"]}
+UNKNOWN: Circumstances = {"ServiceAccount other": ["1"]}
+
+
+def kept(live: dict[str, Any], of: Recalled) -> dict[str, Any]:
+    """The Deployment with what this round notes on it."""
+
+    class Server:
+        async def apply(self, document: dict[str, Any], **_: object) -> dict[str, Any]:
+            # One field manager's annotations: what it does not name goes.
+            annotations = {name: each for name, each in live["metadata"]["annotations"].items() if name not in NOTES}
+            noted = annotations | document["metadata"]["annotations"]
+            return {**live, "metadata": {**live["metadata"], "annotations": noted}}
+
+    class Cache:
+        def __init__(self) -> None:
+            self.learned = live
+
+        def learn(self, document: dict[str, Any]) -> None:
+            self.learned = document
+
+    cache = Cache()
+    wanted = desired(LATER, Defaults(), of.given)
+    seen = observed(deployment=live)
+    facts = Facts(LATER, wanted, seen, judge(wanted, seen, NOW), of, live, refused=None)
+    status = {"conditions": [{"type": each.type.value, "status": each.status.value} for each in conditions(facts)]}
+    asyncio.run(Verdicts(Server(), cache).keep(facts, status))  # type: ignore[arg-type]
+    return cache.learned
+
+
+NOTES = (PROVEN, FAILED, FAILED_WITH)
+
+
+def out_of_time() -> dict[str, Any]:
+    live = deployment(BAD)
+    live["status"]["conditions"] = [{"type": "Progressing", "status": "False", "reason": "ProgressDeadlineExceeded"}]
+    return live
+
+
+def test_a_failed_rollout_is_tried_again_once_what_the_spec_refers_to_has_changed() -> None:
+    failed = kept(out_of_time(), recalled(out_of_time()))
+    assert failed["metadata"]["annotations"][FAILED] == spec_hash(LATER, None)
+    taken_back = deployment(GOOD, **failed["metadata"]["annotations"])
+    first = recalled(taken_back, now=BROKEN)
+    assert strategy(first)[0] == GOOD.template_hash
+    noted = kept(taken_back, first)
+    assert json.loads(noted["metadata"]["annotations"][FAILED_WITH]) == BROKEN
+    # It stays so, also where nothing can be told for a moment: nothing more is noted.
+    for still in (BROKEN, UNKNOWN, {}):
+        same = recalled(noted, now=still)
+        assert (strategy(same)[0], same.failed) == (GOOD.template_hash, True)
+        assert kept(noted, same) is noted
+    # The very template again: what is referred to is no part of it.
+    changed = recalled(noted, now=WHOLE)
+    assert strategy(changed)[0] == BAD.template_hash
+    tried = kept(noted, changed)
+    assert not {FAILED, FAILED_WITH} & tried["metadata"]["annotations"].keys()
+    # Which may fail again, and then waits for the next change.
+    again = kept(out_of_time(), recalled(out_of_time()))
+    noted = kept(deployment(GOOD, **again["metadata"]["annotations"]), recalled(deployment(GOOD, **FAILURE), now=WHOLE))
+    assert recalled(noted, now=WHOLE).failed
+    assert not recalled(noted, now=BROKEN).failed
+
+
+def test_what_nothing_was_known_of_is_noted_later() -> None:
+    """As after an upgrade from an operator that noted nothing: that is no change, and the next one is."""
+    taken_back = deployment(GOOD, **FAILURE)
+    partly = kept(taken_back, recalled(taken_back, now=UNKNOWN))
+    wholly = kept(partly, recalled(partly, now=BROKEN))
+    assert json.loads(wholly["metadata"]["annotations"][FAILED_WITH]) == BROKEN
+    assert recalled(wholly, now=BROKEN).failed
+    assert not recalled(wholly, now=WHOLE).failed
+
+
+@pytest.mark.parametrize("words", ["{", "[]", '{"a": 1}', '{"a": []}'])
+def test_what_somebody_else_wrote_in_the_place_of_the_note_is_none(words: str) -> None:
+    assert recalled(deployment(GOOD, **FAILURE, **{FAILED_WITH: words}), now=BROKEN).failed
+
+
+def test_a_secret_that_cannot_be_read_for_a_moment_leaves_the_earlier_template_serving() -> None:
+    """The failed one read it, the one that serves does not: what the latter has read stands for nothing."""
+    read = desired(LATER, Defaults(), Given(inputs="a-digest"))
+    failed = spec_hash(LATER, "a-digest")
+    revisions = [REVISIONS[0], revision(LATER, read.template, failed, 2)]
+    live = deployment(GOOD, **{FAILED: failed})
+    assert inputs_before(LATER, revisions, live) == "a-digest"
+    of = recall(LATER, inputs_before(LATER, revisions, live), None, revisions, live, [], NOW)
+    assert strategy(of)[0] == GOOD.template_hash
+    # Where none has failed, or the spec has moved on, pods that run have read what their template says.
+    running = deployment(read)
+    assert running["spec"]["template"]["metadata"]["annotations"][INPUTS] == "a-digest"
+    assert inputs_before(LATER, revisions, running) == "a-digest"
+    assert inputs_before(EARLIER, revisions, live) is None

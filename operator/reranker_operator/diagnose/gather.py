@@ -10,7 +10,6 @@ from dataclasses import dataclass, field, replace
 from reranker_operator import contract
 from reranker_operator.api import KIND, InvalidResourceError, RerankerService
 from reranker_operator.desired.metadata import RANKING
-from reranker_operator.desired.pod import keys_secret
 from reranker_operator.diagnose.arguments import lease_name
 from reranker_operator.diagnose.layout import dig, is_ready, last_seen
 from reranker_operator.diagnose.reader import Answer, Json, Reader
@@ -184,16 +183,13 @@ async def _named(reader: Reader, service: Json) -> Answer[list[Named]]:
         parsed = RerankerService.parse(service)
     except InvalidResourceError as error:
         return Answer(problem=f"the spec does not fit this version of {KIND}: {'; '.join(error.problems)}")
-    listed = references(parsed)
-    if parsed.spec.authentication is not None and parsed.spec.authentication.generate:
-        listed.append(Reference("Secret", keys_secret(parsed), "spec.authentication.generate"))
 
     async def look(each: Reference) -> Named:
         if each.kind == Kind.SECRET.title:
             return Named(each, Answer())
         return Named(each, await reader.get(Kind.of({"kind": each.kind}), parsed.namespace, each.name))
 
-    return Answer(await asyncio.gather(*map(look, listed)))
+    return Answer(await asyncio.gather(*map(look, references(parsed))))
 
 
 async def _secrets(reader: Reader, found: Gathered) -> dict[str, Answer[Json]]:

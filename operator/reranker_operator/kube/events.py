@@ -78,6 +78,5 @@ class Recorder:
             if event["count"] > 1 or await self._kube.create(event) is None:
                 await self._kube.apply(await self._counted_on(event))
         except KubeError as error:
-            _log.warning(
-                "event %s about %s/%s was not written: %s", reason.value, service.namespace, service.name, error
-            )
+            about = f"{service.namespace}/{service.name}"
+            _log.warning("%s: event %s was not written: %s", about, reason.value, error, extra={"service": about})

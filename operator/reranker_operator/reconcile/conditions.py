@@ -199,6 +199,13 @@ def _available(facts: Facts) -> Condition:
         return _false(kind, Reason.NOT_ROLLED_OUT, f"this template is not rolled out{serving}")
     if not facts.ready_pods:
         return _false(kind, Reason.UNAVAILABLE, "no pod is ready")
+    some, every = facts.ready_pods, facts.replicas
+    if some < every:
+        verb = "is" if some == 1 else "are"
+        few = (
+            f"{some} of {every} pods {verb} ready, each after a warm-up ranking; Progressing names what others wait for"
+        )
+        return _true(kind, Reason.AVAILABLE, few)
     return _true(kind, Reason.AVAILABLE, "pods of this template are ready, each after a warm-up ranking")
 
 

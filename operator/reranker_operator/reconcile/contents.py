@@ -1,4 +1,4 @@
-"""What Secrets and ConfigMaps hold, as keyed digests: enough to tell that a value changed, and never the value.
+"""What Secrets, ConfigMaps and claims hold, as keyed digests: enough to tell that a value changed, and never the value.
 
 A plain hash on a pod template would let whoever may read pods guess a weak secret. The key is the operator's own, in a
 Secret of its namespace, so that a restarted operator, or another one, finds nothing changed.
@@ -7,6 +7,7 @@ Secret of its namespace, so that a restarted operator, or another one, finds not
 import base64
 import hashlib
 import hmac
+import json
 import secrets
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -101,6 +102,8 @@ def _identity(document: Json) -> tuple[str, int]:
 
 
 def _values(document: Json) -> dict[str, bytes]:
+    if document.get("kind") == "PersistentVolumeClaim":
+        return {"spec": json.dumps(document["spec"], sort_keys=True).encode()}
     encoded = [*(document.get("binaryData") or {}).items()]
     plain: dict[str, bytes] = {}
     if document.get("kind") == "Secret":

@@ -188,7 +188,8 @@ class Prober:
             return said(Status.UNKNOWN, unknown.reason, str(unknown))
         except Exception as fault:  # noqa: BLE001
             # A fault of ours must not have the service asked again at once, and again; its words may hold a key.
-            _log.exception("%s: no ranking was asked for after a fault in the operator", "/".join(target.key))
+            name = "/".join(target.key)
+            _log.exception("%s: no ranking was asked for after a fault in the operator", name, extra={"service": name})
             words = f"the operator could not ask for a ranking ({type(fault).__name__}): its log says more"
             return said(Status.UNKNOWN, Reason.UNREACHABLE, words)
         milliseconds = round(1000 * (time.monotonic() - begin))

@@ -17,6 +17,7 @@ from reranker_operator.kube.events import utc_now
 from reranker_operator.reconcile.admission import host_path_problem
 from reranker_operator.reconcile.apply import Applied, Applier, StrangerError
 from reranker_operator.reconcile.cache import Cache
+from reranker_operator.reconcile.circumstances import circumstances
 from reranker_operator.reconcile.conditions import Facts, conditions, rejected
 from reranker_operator.reconcile.contents import Contents
 from reranker_operator.reconcile.observe import SILENT_SECONDS, Observed, Observer
@@ -24,7 +25,7 @@ from reranker_operator.reconcile.plan import RECHECK_SECONDS, ModelVerdict, Plan
 from reranker_operator.reconcile.probe import KEY_ENTRY, Probe, Prober, Target, target_of
 from reranker_operator.reconcile.references import References, resolve
 from reranker_operator.reconcile.report import Reporter, bare_status, failing_status, status_of
-from reranker_operator.reconcile.rollout import Recalled, inputs_of, ready_templates, recall
+from reranker_operator.reconcile.rollout import Recalled, inputs_before, ready_templates, recall
 from reranker_operator.reconcile.scaling.handover import SCALER
 from reranker_operator.reconcile.scaling.scaler import QueueScaler
 from reranker_operator.reconcile.verdicts import Verdicts
@@ -100,7 +101,7 @@ class Reconciler:
 
     async def _round(self, service: RerankerService, previous: dict[str, Any]) -> Outcome:
         references = await resolve(self._cache, self._contents, service)
-        recalled = self._recall(service, references)
+        recalled = await self._recall(service, references)
         wanted = desired(service, self._defaults, recalled.given)
         observed = await self._observer.observe(service, wanted, references, self._now())
         verdict = judge(wanted, observed, self._now())
@@ -160,21 +161,24 @@ class Reconciler:
         self._observer.forget(key)
         self._contents.forget(self._cache.refer(key, ()))
 
-    def _recall(self, service: RerankerService, references: References) -> Recalled:
+    async def _recall(self, service: RerankerService, references: References) -> Recalled:
         """What earlier rounds decided, read back from revisions, Deployment and pods."""
         key = service.namespace, service.name
         deployment = self._cache.child(Kind.DEPLOYMENT, *key)
+        revisions = self._cache.children(Kind.CONTROLLER_REVISION, key)
         # While something is missing, or may not be read, nothing rolls: pods that run have read it.
         unknown = references.inputs_unknown and deployment is not None
-        inputs = inputs_of(deployment) if references.missing or unknown else references.inputs
+        stays = references.missing or unknown
+        inputs = inputs_before(service, revisions, deployment) if stays else references.inputs
         return recall(
             service,
             inputs,
             references.credentials,
-            self._cache.children(Kind.CONTROLLER_REVISION, key),
+            revisions,
             deployment,
             self._cache.children(Kind.POD, key),
             self._now(),
+            await circumstances(self._cache, self._contents, service, deployment),
         )
 
     async def _carry_out(

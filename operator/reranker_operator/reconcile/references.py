@@ -9,6 +9,7 @@ from reranker_operator.api.runtime import Runtime
 from reranker_operator.api.source import HuggingFaceSource, PersistentVolumeClaimSource
 from reranker_operator.api.spec import Spec
 from reranker_operator.desired.metadata import digest
+from reranker_operator.desired.pod import keys_secret
 from reranker_operator.kube import Kind
 from reranker_operator.kube.reflector import Knowledge
 from reranker_operator.reconcile.cache import Cache
@@ -60,7 +61,7 @@ class References:
     credentials_unknown: bool = False
 
 
-_KINDS = {
+KINDS = {
     "Secret": Kind.SECRET,
     "ConfigMap": Kind.CONFIG_MAP,
     "PersistentVolumeClaim": Kind.CLAIM,
@@ -132,6 +133,10 @@ def _of_access(service: RerankerService) -> list[Reference]:
     if spec.authentication is not None and spec.authentication.api_keys_secret is not None:
         named = spec.authentication.api_keys_secret.name
         found.append(Reference("Secret", named, "spec.authentication.apiKeysSecret"))
+    if spec.authentication is not None and spec.authentication.generate:
+        # Made where it is missing, so nobody waits for it; that it is gone wakes the service, which makes it again.
+        made = keys_secret(service)
+        found.append(Reference("Secret", made, "spec.authentication.generate", optional=True))
     if spec.tls is not None:
         found += [Reference("Secret", spec.tls.secret_name, "spec.tls", key) for key in ("tls.crt", "tls.key")]
     if spec.ingress is not None and spec.ingress.tls_secret_name is not None:
@@ -145,12 +150,12 @@ async def resolve(cache: Cache, contents: Contents, service: RerankerService) ->
     """Look each reference up. A kind that the operator may not read is named as not checked, never as missing."""
     named = references(service)
     objects = sorted({(each.kind, each.name) for each in named})
-    left = cache.refer((service.namespace, service.name), [(_KINDS[kind], name) for kind, name in objects])
+    left = cache.refer((service.namespace, service.name), [(KINDS[kind], name) for kind, name in objects])
     contents.forget(left)
     found: dict[tuple[str, str], Entries | None] = {}
     for kind, name in objects:
         keyed = any(each.kind == kind and each.name == name and (each.key or each.read) for each in named)
-        found[kind, name] = await _look_up(cache, contents, service.namespace, _KINDS[kind], name, keyed=keyed)
+        found[kind, name] = await _look_up(cache, contents, service.namespace, KINDS[kind], name, keyed=keyed)
     missing: list[Missing] = []
     unchecked: list[str] = []
     for reference in named:
@@ -219,17 +224,34 @@ def _of_variable(variable: dict[str, Any]) -> list[Reference]:
 
 def _of_volume(volume: dict[str, Any], *, read: bool) -> list[Reference]:
     field = f"spec.pod.volumes[{volume['name']}]"
-    sources = [volume, *(volume.get("projected") or {}).get("sources", ())]
     found: list[Reference] = []
-    for part, kind, key in (
-        ("secret", "Secret", "secretName"),
-        ("secret", "Secret", "name"),
-        ("configMap", "ConfigMap", "name"),
-        ("persistentVolumeClaim", "PersistentVolumeClaim", "claimName"),
+    for part, kind, name in (("secret", "Secret", "secretName"), ("configMap", "ConfigMap", "name")):
+        found += _of_files(volume.get(part) or {}, kind, name, field, read=read)
+        for source in (volume.get("projected") or {}).get("sources", ()):
+            found += _of_files(source.get(part) or {}, kind, "name", field, read=read)
+    for part, kind, path in (
+        ("persistentVolumeClaim", "PersistentVolumeClaim", ("claimName",)),
+        ("csi", "Secret", ("nodePublishSecretRef", "name")),
+        ("ephemeral", "StorageClass", ("volumeClaimTemplate", "spec", "storageClassName")),
     ):
-        for source in sources:
-            named = source.get(part) or {}
-            if key in named:
-                holds = read and kind in ("Secret", "ConfigMap")
-                found.append(Reference(kind, named[key], field, optional=bool(named.get("optional")), read=holds))
+        named: Any = volume.get(part)
+        for step in path:
+            named = (named or {}).get(step)
+        if named is not None and (kind, named) != ("StorageClass", ""):  # which asks for no class
+            found.append(Reference(kind, named, field))
     return found
+
+
+def _of_files(source: dict[str, Any], kind: str, name: str, field: str, *, read: bool) -> list[Reference]:
+    """A Secret or ConfigMap that is mounted: whole, or by keys that must be there, or no pod of it starts.
+
+    It is the whole that counts as read: templates note a digest of it, and would all change with its meaning.
+    """
+    if name not in source:
+        return []
+    optional = bool(source.get("optional"))
+    keys = [each["key"] for each in source.get("items") or ()]
+    return [
+        Reference(kind, source[name], field, optional=optional, read=read),
+        *(Reference(kind, source[name], field, key, optional=optional) for key in keys),
+    ]

@@ -5,7 +5,7 @@ Ready and which spec failed, on the Deployment. Pure.
 """
 
 import datetime
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from reranker_operator.api import RerankerService
@@ -14,6 +14,7 @@ from reranker_operator.desired import Given
 from reranker_operator.desired.given import Template
 from reranker_operator.desired.metadata import FAILED, INPUTS, PROVEN, REPLACED, SPEC_HASH, TEMPLATE_HASH, annotation
 from reranker_operator.desired.revision import spec_hash
+from reranker_operator.reconcile.circumstances import Circumstances, have_changed, noted
 from reranker_operator.reconcile.observe import owned_by
 from reranker_operator.reconcile.progress import is_live
 from reranker_operator.reconcile.scaling.handover import is_scaled
@@ -35,6 +36,10 @@ class Recalled:
     proven: Json | None
     """Of the other templates, the one that was Ready last."""
     revisions: list[Json]
+    circumstances: Circumstances = field(default_factory=dict)
+    """What the spec refers to, as it is just now."""
+    failed: bool = False
+    """Whether the rollout of this spec failed and was taken back, and nothing of what it refers to changed since."""
     switch_in: float | None = None
     """Seconds until old pods make room for a new one that fits no node."""
     room_for: str | None = None
@@ -64,9 +69,11 @@ def recall(
     deployment: Json | None,
     pods: list[Json],
     now: datetime.datetime,
+    circumstances: Circumstances | None = None,
 ) -> Recalled:
     """What holds for `service`; `pods` are its ranking pods, `inputs` stands for what their container reads at its
     start, `credentials` for what the model is downloaded with."""
+    circumstances = circumstances or {}
     made_of = spec_hash(service, inputs)
     ours = (each for each in revisions if owned_by(each, service.uid))
     revisions = sorted(ours, key=lambda each: int(each["revision"]), reverse=True)
@@ -75,8 +82,9 @@ def recall(
     hashed = template_hash(template)
     by_hash = {template_hash(template_of(each)): each for each in reversed(revisions)}
     proven = next((by_hash[each] for each in ready_templates(deployment) if each != hashed and each in by_hash), None)
+    failed = failed_spec(deployment) == made_of and not have_changed(noted(deployment), circumstances)
     fallback = None
-    if recorded is not None and proven is not None and failed_spec(deployment) == made_of:
+    if recorded is not None and proven is not None and failed:
         fallback = template_of(proven) if service.spec.rollout.on_failure is OnFailure.ROLLBACK else None
     goal = template_hash(fallback or template)
     # The failed template may hold what the earlier one needs: there was no room for both before.
@@ -91,16 +99,18 @@ def recall(
         scaled=is_scaled(service, deployment),
     )
     begins = make_room and annotation(deployment, REPLACED) != goal
-    return Recalled(given, made_of, recorded, proven, revisions, switch_in, goal if begins else None)
+    room_for = goal if begins else None
+    return Recalled(given, made_of, recorded, proven, revisions, circumstances, failed, switch_in, room_for)
 
 
-def inputs_of(deployment: Json | None) -> str | None:
-    """What the Deployment's template says of its inputs."""
-    annotations = ((deployment or {}).get("spec", {}).get("template", {}).get("metadata") or {}).get(
-        "annotations"
-    ) or {}
-    inputs: str | None = annotations.get(INPUTS)
-    return inputs
+def inputs_before(service: RerankerService, revisions: list[Json], deployment: Json | None) -> str | None:
+    """What pods have read that run; where the rollout of this spec was taken back, what its own had."""
+    failed = failed_spec(deployment)
+    for each in revisions:
+        inputs = annotation(template_of(each), INPUTS)
+        if failed is not None and failed == annotation(each, SPEC_HASH) == spec_hash(service, inputs):
+            return inputs
+    return annotation((deployment or {}).get("spec", {}).get("template"), INPUTS)
 
 
 def template_of(revision: Json) -> Template:

@@ -10,11 +10,12 @@ from typing import Any
 from reranker_operator.api import ConditionType
 from reranker_operator.api.conditions import Status
 from reranker_operator.api.rollout import OnFailure
-from reranker_operator.desired.metadata import FAILED, PROVEN
+from reranker_operator.desired.metadata import FAILED, FAILED_WITH, PROVEN, annotation
 from reranker_operator.kube import Kube
 from reranker_operator.reconcile.cache import Cache
+from reranker_operator.reconcile.circumstances import note, noted
 from reranker_operator.reconcile.conditions import Facts
-from reranker_operator.reconcile.rollout import KEPT_REVISIONS, failed_spec, ready_templates
+from reranker_operator.reconcile.rollout import KEPT_REVISIONS, ready_templates
 
 MANAGER = "reranker-operator-verdicts"
 """A field manager of its own: what it notes is not part of what should be, and is never put back."""
@@ -31,11 +32,10 @@ class Verdicts:
         deployment = facts.deployment
         if deployment is None:
             return False
-        before = ready_templates(deployment), failed_spec(deployment)
-        now = _ready_templates(facts, status, before[0]), _failed_spec(facts, before[1])
-        if now == before:
+        ready = _ready_templates(facts, status, ready_templates(deployment))
+        notes = {PROVEN: " ".join(ready) or None, **_failure(facts, deployment)}
+        if notes == {name: annotation(deployment, name) for name in notes}:
             return False
-        notes = {PROVEN: " ".join(now[0]), FAILED: now[1]}
         metadata = {key: deployment["metadata"][key] for key in ("name", "namespace", "uid")}
         annotations = {name: note for name, note in notes.items() if note}
         document = {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {**metadata, "annotations": annotations}}
@@ -51,9 +51,13 @@ def _ready_templates(facts: Facts, status: dict[str, Any], before: list[str]) ->
     return [latest, *(each for each in before if each != latest)][:KEPT_REVISIONS]
 
 
-def _failed_spec(facts: Facts, before: str | None) -> str | None:
+def _failure(facts: Facts, deployment: dict[str, Any]) -> dict[str, str | None]:
+    """Which spec failed, and with what it referred to."""
     recalled = facts.recalled
-    if before is not None and before != recalled.made_of:
-        before = None  # the spec has moved on, and may come back: then it is another try
     rolls_back = facts.service.spec.rollout.on_failure is OnFailure.ROLLBACK and recalled.proven is not None
-    return recalled.made_of if rolls_back and facts.deadline_exceeded is not None else before
+    if rolls_back and facts.deadline_exceeded is not None:
+        return {FAILED: recalled.made_of, FAILED_WITH: note({}, recalled.circumstances)}
+    if recalled.failed:
+        return {FAILED: recalled.made_of, FAILED_WITH: note(noted(deployment), recalled.circumstances)}
+    # The spec, or what it refers to, has moved on, and may come back: then it is another try.
+    return {FAILED: None, FAILED_WITH: None}
