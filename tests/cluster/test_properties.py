@@ -10,11 +10,10 @@ from hypothesis import strategies as st
 
 from convergence import Convergence
 from localkube.cluster import Cluster
-from localkube.operator_process import OperatorProcess, established
+from localkube.operator_process import OperatorProcess
 from reranker_operator.api.crd import custom_resource_definition
 from rerankers import API, KIND, Json, Rerankers
 from specs import FIELDS, LEFT_OUT, PREPARED, TOGETHER, Path, specs
-from test_exposure import crd
 
 SEED = int(os.environ.get("FAULTS_SEED", "1"))
 RUNS = "with-a-pod"
@@ -45,22 +44,6 @@ def steps(draw: st.DrawFn) -> Step:
 
 
 bursts = st.lists(st.lists(steps(), min_size=1, max_size=5), min_size=1, max_size=3)
-
-
-@pytest.fixture(scope="module")
-def optional_kinds(cluster: Cluster) -> Iterator[None]:
-    """Definitions of the kinds that a cluster may lack."""
-    made = [
-        crd("gateway.networking.k8s.io", "HTTPRoute", "httproutes"),
-        crd("monitoring.coreos.com", "ServiceMonitor", "servicemonitors"),
-    ]
-    cluster.apply(*made)
-    for each in made:
-        cluster.wait(each["apiVersion"], each["kind"], each["metadata"]["name"], established)
-    yield
-    for each in made:
-        cluster.delete(each["apiVersion"], each["kind"], each["metadata"]["name"])
-        cluster.wait_gone(each["apiVersion"], each["kind"], each["metadata"]["name"])
 
 
 @pytest.mark.long
