@@ -261,6 +261,7 @@ def test_a_service_account_is_kept_for_whoever_uses_it(rerankers: Rerankers) -> 
     assert len(rerankers.rank("docs", "q", ["a", "b"])["rankings"]) == 2
 
 
+@pytest.mark.long
 def test_what_an_injector_adds_stays_where_it_is_let(rerankers: Rerankers, operator: OperatorProcess) -> None:
     kubectl = rerankers.cluster.kubectl
 
