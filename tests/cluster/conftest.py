@@ -15,14 +15,16 @@ import yaml
 
 from charts import Helm
 from faults import LEASE, Faulty, Scene
+from foreignkinds import crd
 from localkube.build import ControlPlaneUnavailableError, control_plane
 from localkube.cluster import Cluster
 from localkube.faultproxy import FaultProxy
 from localkube.images import Image
 from localkube.keeper import Keeper
 from localkube.node import Capacity
-from localkube.operator_process import OperatorProcess
+from localkube.operator_process import OperatorProcess, established
 from rerankers import Rerankers
+from standin import StandIn
 
 OPERATOR_IMAGE = f"ghcr.io/reranker-operator/reranker-operator:{version('reranker-operator')}"
 NOT_RUN = pytest.StashKey[str]()
@@ -119,6 +121,30 @@ def operator(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iter
 def rerankers(cluster: Cluster, operator: OperatorProcess, namespace: str) -> Rerankers:
     """The services of the test's own namespace, with an operator to see to them."""
     return Rerankers(cluster, namespace)
+
+
+@pytest.fixture
+def stand_in(rerankers: Rerankers, tmp_path: Path) -> StandIn:
+    """Pods that cost nothing, and say what the test lets them."""
+    folder = tmp_path / "stand-in"
+    folder.mkdir()
+    return StandIn(rerankers.cluster, folder)
+
+
+@pytest.fixture(scope="module")
+def optional_kinds(cluster: Cluster) -> Iterator[None]:
+    """Definitions of the kinds that a cluster may lack."""
+    made = [
+        crd("gateway.networking.k8s.io", "HTTPRoute", "httproutes"),
+        crd("monitoring.coreos.com", "ServiceMonitor", "servicemonitors"),
+    ]
+    cluster.apply(*made)
+    for each in made:
+        cluster.wait(each["apiVersion"], each["kind"], each["metadata"]["name"], established)
+    yield
+    for each in made:
+        cluster.delete(each["apiVersion"], each["kind"], each["metadata"]["name"])
+        cluster.wait_gone(each["apiVersion"], each["kind"], each["metadata"]["name"])
 
 
 @pytest.fixture(scope="module")

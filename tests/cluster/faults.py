@@ -1,7 +1,9 @@
 """What the fault tests share: an operator that things are done to, and changes that cost little."""
 
 import random
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,7 +14,8 @@ from localkube.operator_process import OperatorProcess
 from rerankers import API, KIND, Rerankers
 
 REAL = "real"
-"""The service that has a pod: nothing that is done to it gives a reason to replace that."""
+"""The service that has a pod: nothing that is done to it gives a reason to replace that, but where a test is `rolling`
+it."""
 CHEAP = ("first", "second")
 """Services without pods: whatever their specs ask for is made, and nothing is run but the check of the model."""
 
@@ -42,6 +45,10 @@ class Scene:
     seed: int
     kept: Pods = field(default_factory=dict)
     changes: int = 0
+    asked: list[str] | None = None
+    """The changes that asked for another template of REAL, where a test is `rolling` it."""
+    worn: dict[str, Any] = field(default_factory=dict)
+    """What its pods are asked to be."""
 
     @property
     def convergence(self) -> Convergence:
@@ -57,6 +64,7 @@ class Scene:
         for left in rerankers.cluster.objects(API, KIND, rerankers.namespace):
             if left["metadata"]["name"] not in (REAL, *CHEAP):
                 rerankers.delete(left["metadata"]["name"])
+        self.worn = {}
         rerankers.apply(REAL)
         for name in CHEAP:
             rerankers.apply(name, replicas=0)
@@ -74,7 +82,55 @@ class Scene:
             spec |= change(self.changes)
         if chosen != REAL:
             spec |= {"replicas": 0, **self.random.choice(IN_PODS)(self.changes)}
+        elif self.asked is not None and self.random.random() < 0.5:
+            self.worn = _server(self.changes)
+            self.asked.append(str(self.changes))
+        if chosen == REAL:
+            spec |= self.worn
         self.rerankers.apply(chosen, **spec)
+
+    @contextmanager
+    def rolling(self) -> Iterator[None]:
+        """Within the block edits change the template of REAL as well, never back to an earlier one. When all is as it
+        should be again, every one that was rolled out was asked for, and made a pod once.
+        """
+        before, made = self._sets(), self._made()
+        self.asked = asked = []
+        try:
+            yield
+        finally:
+            self.asked = None
+        self.converged()
+        new = {name: change for name, change in self._sets().items() if name not in before}
+        assert asked, f"nothing was rolled out: FAULTS_SEED={self.seed}"
+        assert sorted(new.values()) == sorted(set(new.values()) & set(asked)), f"{new} of {asked}"
+        assert asked[-1] in new.values()
+        # Of the ReplicaSets that are gone again, too; none of earlier ones, as their templates were asked for no more.
+        pods = self._made() - made
+        assert set(pods.values()) == {1}, pods
+        assert not pods.keys() & before.keys(), pods
+        assert len(pods) <= len(asked), f"{pods} of {asked}"
+
+    def _sets(self) -> dict[str, str]:
+        """The ReplicaSets of REAL, and the change that asked for their template."""
+        found = self.rerankers.cluster.objects(
+            "apps/v1", "ReplicaSet", self.rerankers.namespace, {"app.kubernetes.io/instance": REAL}
+        )
+        containers = {item["metadata"]["name"]: item["spec"]["template"]["spec"]["containers"] for item in found}
+        return {
+            name: next((each["value"] for each in ranking["env"] if each["name"] == "CHANGE"), "")
+            for name, (ranking,) in containers.items()
+        }
+
+    def _made(self) -> Counter[str]:
+        """How many pods each ReplicaSet has made, as its events tell."""
+        made: Counter[str] = Counter()
+        for event in self.rerankers.cluster.objects("v1", "Event", self.rerankers.namespace):
+            about = event["involvedObject"]
+            ours = about["kind"] == "ReplicaSet" and about["name"].startswith(f"{REAL}-")
+            if ours and event["reason"] == "SuccessfulCreate":
+                made[about["name"]] += event["count"]
+        return made
 
     def converged(self) -> None:
         """Wait until all is as it should be, and see that the pod there was is there still."""

@@ -2,6 +2,9 @@
 
 `FIELDS` and `LEFT_OUT` together name every field; a test holds them against the CRD, so that none is forgotten. What a
 spec names of other objects (`PREPARED`) must be there before.
+
+A map or a list is drawn with entries or not at all: the API server makes null of a custom resource's map that loses its
+entries to a server-side apply of `{}`, and then refuses that.
 """
 
 from typing import Any
@@ -27,9 +30,10 @@ Path = tuple[str, ...]
 
 _word = st.text("abcdefghijklmnopqrstuvwxyz", min_size=1, max_size=6)
 _label_keys = st.one_of(_word, _word.map("example.com/{}".format))
-_labels = st.dictionaries(_label_keys, st.one_of(_word, st.just(""), _word.map("{}-1.A_b".format)), max_size=3)
+_label_values = st.one_of(_word, st.just(""), _word.map("{}-1.A_b".format))
+_labels = st.dictionaries(_label_keys, _label_values, min_size=1, max_size=3)
 _text = st.text(st.characters(exclude_categories=["C"]), max_size=12)
-_annotations = st.dictionaries(_label_keys, _text, max_size=3)
+_annotations = st.dictionaries(_label_keys, _text, min_size=1, max_size=3)
 _hosts = st.one_of(_word, _word.map("*.{}.example.com".format), _word.map("{}-1.example.com".format))
 _shares = st.one_of(st.integers(0, 5), st.integers(0, 100).map("{}%".format))
 _selector = st.fixed_dictionaries({}, optional={"matchLabels": _labels})
@@ -44,28 +48,24 @@ _values = st.one_of(
     st.just({"valueFrom": {"secretKeyRef": {"name": "clients", "key": "search"}}}),
     st.just({"valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}}),
 )
-_env = st.dictionaries(_word.map(lambda word: f"X_{word.upper()}"), _values, max_size=4).map(
+_env = st.dictionaries(_word.map(lambda word: f"X_{word.upper()}"), _values, min_size=1, max_size=4).map(
     lambda found: [{"name": name, **value} for name, value in found.items()]
 )
 _volumes = st.sampled_from([{"emptyDir": {}}, {"emptyDir": {"sizeLimit": "1024Mi"}}, {"configMap": {"name": "words"}}])
-_with_volumes = st.dictionaries(_word.map("more-{}".format), _volumes, max_size=2).map(
+_with_volumes = st.dictionaries(_word.map("more-{}".format), _volumes, min_size=1, max_size=2).map(
     lambda found: {
         "volumes": [{"name": name, **volume} for name, volume in found.items()],
         "volumeMounts": [{"name": name, "mountPath": f"/more/{name}"} for name in found],
     }
 )
 _resources = st.fixed_dictionaries(
-    {},
-    optional={
+    {
         "requests": st.fixed_dictionaries(
-            {},
-            optional={
-                "cpu": st.sampled_from([1, "0.5", "100m"]),
-                "memory": st.sampled_from(["1024Mi", "1Gi", "300000k"]),
-            },
+            {"memory": st.sampled_from(["1024Mi", "1Gi", "300000k"])},
+            optional={"cpu": st.sampled_from([1, "0.5", "100m"])},
         ),
-        "limits": st.just({"memory": "2Gi"}),
     },
+    optional={"limits": st.just({"memory": "2Gi"})},
 )
 _affinity = st.just(
     {
@@ -83,13 +83,31 @@ _affinity = st.just(
     }
 )
 
+DIRECTORY = "/the-model-of-the-test"
+"""Of a node, with the model in it: whoever applies such a spec puts a real one in its place."""
+
+_cpu = {"type": "Resource", "resource": {"name": "cpu", "target": {"type": "Utilization", "averageUtilization": 80}}}
+_scaling = st.builds(
+    lambda least, more, decides, behavior: {"minReplicas": least, "maxReplicas": least + more, **decides, **behavior},
+    st.integers(1, 3),
+    st.integers(0, 3),
+    st.sampled_from([{"targetQueueSeconds": 0.5}, {"metrics": [_cpu]}]),
+    st.sampled_from([{}, {"behavior": {"scaleDown": {"stabilizationWindowSeconds": 30}}}]),
+)
+
 FIELDS: dict[Path, st.SearchStrategy[Any]] = {
+    ("model", "source"): st.just({"hostPath": {"path": DIRECTORY}}),
     ("model", "name"): _word.map("org/{}".format),
     ("model", "precision"): st.sampled_from(["auto", "float32"]),
     ("model", "maxTokens"): st.integers(16, 256),
     ("image", "pullPolicy"): st.sampled_from(["Always", "IfNotPresent"]),
-    ("image", "pullSecrets"): st.sampled_from([[], [{"name": "pull"}]]),
+    ("image", "pullSecrets"): st.just([{"name": "pull"}]),
     ("replicas",): st.just(0),
+    ("autoscaling",): _scaling,
+    ("rollout", "strategy"): st.sampled_from(["Auto", "Surge", "Replace"]),
+    ("rollout", "surgeTimeoutSeconds"): st.integers(0, 600),
+    ("rollout", "progressDeadlineSeconds"): st.integers(600, 3600),
+    ("rollout", "onFailure"): st.sampled_from(["Hold", "Rollback"]),
     ("gpus",): st.integers(0, 2),
     ("gpuResource",): st.sampled_from(["nvidia.com/gpu", "nvidia.com/mig-1g.10gb", "amd.com/gpu"]),
     ("resources",): _resources,
@@ -108,10 +126,11 @@ FIELDS: dict[Path, st.SearchStrategy[Any]] = {
     ),
     ("gateway",): st.fixed_dictionaries(
         {"parentRefs": st.lists(st.fixed_dictionaries({"name": _word}), min_size=1, max_size=2)},
-        optional={"hostnames": st.lists(_hosts, max_size=2)},
+        optional={"hostnames": st.lists(_hosts, min_size=1, max_size=2)},
     ),
     ("networkPolicy",): st.fixed_dictionaries(
-        {"from": st.lists(_peers, min_size=1, max_size=3)}, optional={"monitoring": st.lists(_peers, max_size=2)}
+        {"from": st.lists(_peers, min_size=1, max_size=3)},
+        optional={"monitoring": st.lists(_peers, min_size=1, max_size=2)},
     ),
     ("disruptionBudget",): st.one_of(
         st.fixed_dictionaries({"maxUnavailable": _shares}), st.fixed_dictionaries({"minAvailable": _shares})
@@ -123,8 +142,10 @@ FIELDS: dict[Path, st.SearchStrategy[Any]] = {
             )
         }
     ),
-    ("pod", "nodeSelector"): st.sampled_from([{}, {"kubernetes.io/os": "linux"}]),
-    ("pod", "tolerations"): st.lists(st.fixed_dictionaries({"key": _word, "operator": st.just("Exists")}), max_size=2),
+    ("pod", "nodeSelector"): st.just({"kubernetes.io/os": "linux"}),
+    ("pod", "tolerations"): st.lists(
+        st.fixed_dictionaries({"key": _word, "operator": st.just("Exists")}), min_size=1, max_size=2
+    ),
     ("pod", "affinity"): _affinity,
     ("pod", "topologySpreadConstraints"): st.just(
         [{"maxSkew": 2, "topologyKey": "kubernetes.io/hostname", "whenUnsatisfiable": "ScheduleAnyway"}]
@@ -135,7 +156,7 @@ FIELDS: dict[Path, st.SearchStrategy[Any]] = {
     ("pod", "annotations"): _annotations,
     ("pod", "sharedMemory"): st.sampled_from(["64Mi", "1024Mi", "2Gi"]),
     ("pod", "terminationGracePeriodSeconds"): st.integers(1, 20),
-    ("pod", "securityContext"): st.sampled_from([{}, {"runAsUser": 1000}, {"fsGroup": 2000}]),
+    ("pod", "securityContext"): st.sampled_from([{"runAsUser": 1000}, {"fsGroup": 2000}]),
 }
 """What a spec may hold, each field or not at all."""
 
@@ -143,12 +164,9 @@ TOGETHER = (("pod", "volumes"), ("pod", "volumeMounts"))
 """A mount needs its volume, so these are drawn as one."""
 
 LEFT_OUT: dict[Path, str] = {
-    ("model", "source"): "the only model there is here is in the image",
     ("runtime",): "NVIDIA's image is not to be had here; golden files and cluster tests of their own",
     ("nim",): "as runtime",
     ("proxy",): "for sources that download, which have cluster tests of their own",
-    ("autoscaling",): "what it comes to depends on load: cluster tests of their own",
-    ("rollout",): "what it comes to depends on how a rollout goes: cluster tests of their own",
     ("model", "digest"): "there is one that is right, and golden files and cluster tests of their own for it",
     ("image", "repository"): "another image cannot be pulled here, and then nothing is rolled out",
     ("image", "tag"): "as repository",
@@ -158,8 +176,9 @@ LEFT_OUT: dict[Path, str] = {
 }
 """Fields that are not drawn, and why."""
 
-_ONLY_PAUSED: set[Path] = {("tls",), ("gpus",), ("gpuResource",), ("service", "type")}
-"""Fields with which a real pod would not become ready here: no certificate, no such GPU."""
+_ONLY_PAUSED: set[Path] = {("tls",), ("gpus",), ("gpuResource",), ("service", "type"), ("autoscaling",)}
+"""Fields with which a real pod would not become ready here (no certificate, no such GPU), or with which load decides
+how many there are."""
 
 
 @st.composite

@@ -38,15 +38,16 @@ def page():
 
 class Handler(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
-        self.answer(page() if self.path == "/metrics" else "{}")
+        lives = json.loads((HERE / "said.json").read_text()).get("lives", True)
+        self.answer(page() if self.path == "/metrics" else "{}", 200 if lives else 503)
 
     def do_POST(self):
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         rankings = [{"index": n, "logit": -n} for n in range(len(body["passages"]))]
         self.answer(json.dumps({"rankings": rankings}))
 
-    def answer(self, text):
-        self.send_response(200)
+    def answer(self, text, status=200):
+        self.send_response(status)
         self.send_header("Content-Length", str(len(text)))
         self.send_header("X-Reranker-Revision", os.environ["RERANKER_REVISION"])
         self.end_headers()
@@ -90,6 +91,10 @@ class StandIn:
     def say_nothing_of_queues(self) -> None:
         """From now on the page is another server's."""
         self._put('{"page": "up 1\\n"}')
+
+    def cease_to_live(self) -> None:
+        """From now on they are well no more."""
+        self._put('{"wait": 0, "busy": 0, "lives": false}')
 
     def _put(self, text: str) -> None:
         fresh = self._folder / "said.new"

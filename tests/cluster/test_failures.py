@@ -6,7 +6,9 @@ from pathlib import Path
 import pytest
 
 from localkube.cluster import Cluster
+from localkube.settings import PROBE_SECONDS
 from rerankers import Json, Rerankers, spec_of
+from standin import StandIn
 
 
 def test_a_wrong_model_directory_is_known_while_the_old_pods_serve(rerankers: Rerankers) -> None:
@@ -61,30 +63,55 @@ def test_a_missing_secret_is_named_and_waited_for(rerankers: Rerankers) -> None:
     rerankers.wait_job("docs")
 
 
+HUB: Json = {
+    "repository": "a/b",
+    "revision": "0123456789abcdef0123456789abcdef01234567",
+    "endpoint": "http://127.0.0.1:1",
+    "cache": {"size": "1Gi", "storageClassName": "nowhere"},
+}
+CLAIM: Json = {"spec": {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}}}
+OF_THE_CLUSTER = {"PriorityClass", "RuntimeClass", "StorageClass"}
+
+
 @pytest.mark.parametrize(
-    ("spec", "said"),
+    ("spec", "version", "kind", "content"),
     [
         (
             {"model": {"source": {"persistentVolumeClaim": {"claimName": "nowhere"}}}},
-            "PersistentVolumeClaim nowhere does not exist",
+            "v1",
+            "PersistentVolumeClaim",
+            CLAIM,
         ),
-        ({"image": {"pullSecrets": [{"name": "nowhere"}]}}, "Secret nowhere does not exist"),
-        ({"pod": {"serviceAccountName": "nowhere"}}, "ServiceAccount nowhere does not exist"),
-        ({"pod": {"priorityClassName": "nowhere"}}, "PriorityClass nowhere does not exist (named"),
-        ({"pod": {"runtimeClassName": "nowhere"}}, "RuntimeClass nowhere does not exist (named"),
-        (
-            {"pod": {"volumes": [{"name": "x", "configMap": {"name": "nowhere"}}]}},
-            "ConfigMap nowhere does not exist",
-        ),
-        (
-            {"pod": {"volumes": [{"name": "x", "configMap": {"name": "kube-root-ca.crt", "items": [NO_KEY]}}]}},
-            "ConfigMap kube-root-ca.crt has no key nowhere in namespace",
-        ),
+        ({"model": {"source": {"huggingFace": HUB}}}, "storage.k8s.io/v1", "StorageClass", {"provisioner": "a/b"}),
+        ({"image": {"pullSecrets": [{"name": "nowhere"}]}}, "v1", "Secret", {}),
+        ({"pod": {"serviceAccountName": "nowhere"}}, "v1", "ServiceAccount", {}),
+        ({"pod": {"priorityClassName": "nowhere"}}, "scheduling.k8s.io/v1", "PriorityClass", {"value": 1}),
+        ({"pod": {"runtimeClassName": "nowhere"}}, "node.k8s.io/v1", "RuntimeClass", {"handler": "runc"}),
+        ({"pod": {"volumes": [{"name": "x", "configMap": {"name": "nowhere"}}]}}, "v1", "ConfigMap", {}),
     ],
 )
-def test_every_kind_of_missing_reference_is_named(rerankers: Rerankers, spec: Json, said: str) -> None:
-    rerankers.apply("docs", **spec)
-    assert said in rerankers.wait_condition("docs", "ReferencesResolved", "False", "NotFound")["message"]
+def test_every_kind_of_missing_reference_is_named_and_found_when_it_appears(
+    rerankers: Rerankers, spec: Json, version: str, kind: str, content: Json
+) -> None:
+    namespace = None if kind in OF_THE_CLUSTER else rerankers.namespace
+    rerankers.apply("docs", replicas=0, **spec)
+    missing = rerankers.wait_condition("docs", "ReferencesResolved", "False", "NotFound")["message"]
+    where = "(named" if kind in OF_THE_CLUSTER else f"in namespace {rerankers.namespace}"
+    assert f"{kind} nowhere does not exist {where}" in missing
+    made = {"apiVersion": version, "kind": kind, "metadata": {"name": "nowhere"}, **content}
+    rerankers.cluster.apply(made, namespace=namespace)
+    try:
+        rerankers.wait_condition("docs", "ReferencesResolved", "True", "Resolved")
+    finally:
+        if namespace is None:
+            rerankers.cluster.delete(version, kind, "nowhere")
+
+
+def test_a_key_that_a_volume_names_and_is_not_there_is_named(rerankers: Rerankers) -> None:
+    config_map = {"name": "kube-root-ca.crt", "items": [NO_KEY]}
+    rerankers.apply("docs", replicas=0, pod={"volumes": [{"name": "x", "configMap": config_map}]})
+    missing = rerankers.wait_condition("docs", "ReferencesResolved", "False", "NotFound")["message"]
+    assert "ConfigMap kube-root-ca.crt has no key nowhere in namespace" in missing
 
 
 @pytest.mark.parametrize("name", ["../../kube-system/secrets/any", "..", "../../../../../healthz", "a?watch=true", ""])
@@ -157,6 +184,21 @@ def test_a_crash_is_named_with_its_last_words(rerankers: Rerankers) -> None:
     crashing = rerankers.wait_condition("docs", "Progressing", "True", "Crashing")
     assert "exit code 2" in crashing["message"]
     assert "RERANKER_DEVICE=abacus" in crashing["message"]
+
+
+@pytest.mark.long
+def test_a_pod_that_ceases_to_live_is_named_with_what_ended_it(rerankers: Rerankers, stand_in: StandIn) -> None:
+    """It ends in an orderly way, as the runtime does that the kubelet ends: with exit code 0."""
+    rerankers.apply("docs", pod={"annotations": {PROBE_SECONDS: "0.2"}}, **stand_in.spec)
+    rerankers.wait_ready("docs")
+    stand_in.cease_to_live()
+    failing = rerankers.wait_condition("docs", "Progressing", "True", "ProbesFailing")
+    (pod,) = rerankers.pods("docs")
+    assert f"pod {pod['metadata']['name']}, container ranking" in failing["message"]
+    assert "startup or liveness probe failed" in failing["message"]
+    assert rerankers.condition("docs", "Ready")["reason"] == "ProbesFailing"
+    stand_in.say(0.0)
+    rerankers.wait_ready("docs")
 
 
 def test_last_words_that_repeat_a_secret_are_told_without_it(rerankers: Rerankers) -> None:

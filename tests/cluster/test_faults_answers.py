@@ -5,7 +5,7 @@ import time
 import pytest
 
 from faults import CHEAP, Faulty, Scene
-from localkube.faultproxy import Call, every
+from localkube.faultproxy import Call, Match, every
 from localkube.processes import wait_until
 from rerankers import Json, Rerankers
 
@@ -46,6 +46,43 @@ def test_a_failure_that_is_told_in_ever_other_words_is_not_tried_again_at_once(f
         wait_until("more of them", lambda: fault.met >= 6, timeout=120)
         # Some may still be for the edit, of which two watches tell; the other pauses are of 0.5, 1, 2, 4 and 8 s.
         assert time.monotonic() - begun > 2
+    scene.converged()
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(
+    ("status", "words"),
+    [
+        # Server-side apply of a field that an older server does not know.
+        (500, "failed to create typed patch object (apps/v1, Kind=Deployment): .spec.x: field not declared in schema"),
+        (422, 'Deployment.apps "first" is invalid: spec.template.spec.x: Invalid value: "y"'),
+    ],
+    ids=["undeclared", "invalid"],
+)
+def test_what_is_refused_for_good_is_told_and_not_tried_again(
+    faulty: Faulty, scene: Scene, status: int, words: str
+) -> None:
+    """Not while another failure, which may pass, is tried again and again."""
+    rerankers = scene.rerankers
+    elsewhere = rerankers.at(f"{rerankers.namespace}-{status}")
+    rerankers.cluster.create_namespace(elsewhere.namespace)
+
+    def deployments(namespace: str) -> Match:
+        return lambda call: (call.verb, call.resource, call.namespace) == ("patch", "deployments", namespace)
+
+    with faulty.proxy.failing(status, deployments(rerankers.namespace), message=words) as refused:
+        made = rerankers.apply(CHEAP[0], replicas=0, server={"env": [{"name": "CHANGE", "value": "refused"}]})
+        generation = made["metadata"]["generation"]
+        told = rerankers.wait_condition(CHEAP[0], "Accepted", "False", "ChildRefused", generation=generation)
+        assert words in told["message"]
+        assert rerankers.condition(CHEAP[0], "Stalled")["status"] == "True"
+        with faulty.proxy.failing(500, deployments(elsewhere.namespace)) as failing:
+            nowhere = {"repository": "registry.example/nim/none", "tag": "1"}
+            elsewhere.apply("docs", model=None, runtime="NIM", image=nowhere, replicas=0)
+            wait_until("the other failure to have met four tries", lambda: failing.met >= 4, timeout=60)
+            assert refused.met <= 2  # two watches tell of the edit
+    rerankers.cluster.delete("v1", "Namespace", elsewhere.namespace)
+    scene.edit(CHEAP[0])  # another spec is another matter
     scene.converged()
 
 

@@ -28,15 +28,14 @@ def test_it_is_killed_at_random_moments(faulty: Faulty, scene: Scene, half: int)
     """20 kills during 50 changes, in two halves: most while it works, some while it starts."""
     scene.random.seed(f"{scene.seed}/{half}")
     edits = EDITS // 2
-    for kill in range(KILLS // 2):
-        if scene.random.random() < 0.75:
-            wait_until("the operator to lead", faulty.operator.leads, timeout=60)
-        for _ in range(edits * (kill + 1) // (KILLS // 2) - edits * kill // (KILLS // 2)):
-            scene.edit()
-        a_moment(scene, 1)
-        faulty.operator.kill()
-
-    scene.converged()
+    with scene.rolling():
+        for kill in range(KILLS // 2):
+            if scene.random.random() < 0.75:
+                wait_until("the operator to lead", faulty.operator.leads, timeout=60)
+            for _ in range(edits * (kill + 1) // (KILLS // 2) - edits * kill // (KILLS // 2)):
+                scene.edit()
+            a_moment(scene, 1)
+            faulty.operator.kill()
 
 
 @pytest.fixture
@@ -52,8 +51,9 @@ def second(cluster: Cluster, faulty: Faulty, tmp_path: Path) -> Iterator[Keeper]
 @pytest.mark.parametrize("end", ["killed", "woken"])
 def test_a_leader_is_frozen(faulty: Faulty, second: Keeper, scene: Scene, end: str) -> None:
     """The other one takes over; a leader that wakes up afterwards steps down, whatever it was about to write."""
-    for leader, other in ((faulty.keeper, second), (second, faulty.keeper)) * 3:
-        freeze(leader.operator, other.operator, scene, end)
+    with scene.rolling():
+        for leader, other in ((faulty.keeper, second), (second, faulty.keeper)) * 3:
+            freeze(leader.operator, other.operator, scene, end)
 
 
 def freeze(leader: OperatorProcess, other: OperatorProcess, scene: Scene, end: str) -> None:

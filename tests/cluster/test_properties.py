@@ -1,8 +1,10 @@
 """Whatever specs say, one after the other: everything becomes as the last one asks for."""
 
+import json
 import os
 import uuid
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, Phase, given, seed, settings
@@ -10,11 +12,11 @@ from hypothesis import strategies as st
 
 from convergence import Convergence
 from localkube.cluster import Cluster
-from localkube.operator_process import OperatorProcess, established
+from localkube.operator_process import OperatorProcess
 from reranker_operator.api.crd import custom_resource_definition
 from rerankers import API, KIND, Json, Rerankers
-from specs import FIELDS, LEFT_OUT, PREPARED, TOGETHER, Path, specs
-from test_exposure import crd
+from specs import DIRECTORY, FIELDS, LEFT_OUT, PREPARED, TOGETHER, specs
+from specs import Path as Field
 
 SEED = int(os.environ.get("FAULTS_SEED", "1"))
 RUNS = "with-a-pod"
@@ -48,25 +50,18 @@ bursts = st.lists(st.lists(steps(), min_size=1, max_size=5), min_size=1, max_siz
 
 
 @pytest.fixture(scope="module")
-def optional_kinds(cluster: Cluster) -> Iterator[None]:
-    """Definitions of the kinds that a cluster may lack."""
-    made = [
-        crd("gateway.networking.k8s.io", "HTTPRoute", "httproutes"),
-        crd("monitoring.coreos.com", "ServiceMonitor", "servicemonitors"),
-    ]
-    cluster.apply(*made)
-    for each in made:
-        cluster.wait(each["apiVersion"], each["kind"], each["metadata"]["name"], established)
-    yield
-    for each in made:
-        cluster.delete(each["apiVersion"], each["kind"], each["metadata"]["name"])
-        cluster.wait_gone(each["apiVersion"], each["kind"], each["metadata"]["name"])
+def directory(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory of a node with the model in it."""
+    folder = tmp_path_factory.mktemp("directory")
+    folder.chmod(0o755)
+    Rerankers(cluster, "default").put_model(folder / "model")
+    return folder / "model"
 
 
 @pytest.mark.long
 @pytest.mark.parametrize("part", range(3))
 def test_everything_becomes_as_the_last_spec_asks_for(
-    cluster: Cluster, operator: OperatorProcess, optional_kinds: None, part: int
+    cluster: Cluster, operator: OperatorProcess, optional_kinds: None, directory: Path, part: int
 ) -> None:
     """Bursts of edits on up to three services, each looked at when it has settled; seeded, and told where it fails."""
 
@@ -84,24 +79,26 @@ def test_everything_becomes_as_the_last_spec_asks_for(
         namespace = f"property-{uuid.uuid4().hex[:8]}"
         cluster.create_namespace(namespace)
         try:
-            tell(cluster, namespace, story)
+            tell(cluster, namespace, story, directory)
         finally:
             cluster.delete("v1", "Namespace", namespace)
 
     property_holds()
 
 
-def tell(cluster: Cluster, namespace: str, story: list[list[Step]]) -> None:
+def tell(cluster: Cluster, namespace: str, story: list[list[Step]], directory: Path) -> None:
     cluster.apply(*PREPARED, namespace=namespace)
-    rerankers, convergence = Rerankers(cluster, namespace), Convergence(cluster, namespace)
+    rerankers = Rerankers(cluster, namespace)
+    convergence = Convergence(cluster, namespace, ("--allow-host-path", str(directory)))
     for burst in story:
         touched = {name for _, name, _ in burst}
         kept = {template: uids for template, uids in convergence.pods().items() if template[0] not in touched}
         for what, name, asked in burst:
             if what == "apply":
                 assert isinstance(asked, dict)
+                spec = json.loads(json.dumps(asked).replace(DIRECTORY, str(directory)))
                 cluster.apply(
-                    {"apiVersion": API, "kind": KIND, "metadata": {"name": name}, "spec": asked}, namespace=namespace
+                    {"apiVersion": API, "kind": KIND, "metadata": {"name": name}, "spec": spec}, namespace=namespace
                 )
             elif what == "delete":
                 rerankers.delete(name)
@@ -128,7 +125,7 @@ def test_every_field_is_drawn_or_left_out_for_a_reason() -> None:
     assert not FIELDS.keys() & LEFT_OUT.keys()
 
 
-def unnamed(schema: Json, named: set[Path], path: Path = ()) -> Iterator[Path]:
+def unnamed(schema: Json, named: set[Field], path: Field = ()) -> Iterator[Field]:
     """Fields of the schema that neither they nor what they are part of is named."""
     for name, value in schema.get("properties", {}).items():
         below = (*path, name)

@@ -10,6 +10,8 @@ from localkube.operator_process import OperatorProcess
 from localkube.processes import wait_until
 from rerankers import Json, Rerankers
 
+CPU = [{"type": "Resource", "resource": {"name": "cpu", "target": {"type": "Utilization", "averageUtilization": 80}}}]
+
 
 @pytest.fixture(scope="module")
 def standing(cluster: Cluster, operator: OperatorProcess) -> Iterator[Rerankers]:
@@ -23,21 +25,63 @@ def standing(cluster: Cluster, operator: OperatorProcess) -> Iterator[Rerankers]
     cluster.delete("v1", "Namespace", name)
 
 
+@pytest.fixture(scope="module")
+def exposed(standing: Rerankers) -> Rerankers:
+    """Beside it one that asks for every object that there can be. Its image is nowhere: no pod is needed for these."""
+    standing.apply(
+        "exposed",
+        model=None,
+        runtime="NIM",
+        image={"repository": "registry.example/nim/none", "tag": "1"},
+        ingress={"host": "rank.example.com"},
+        gateway={"parentRefs": [{"name": "public"}]},
+        networkPolicy={"from": [{"podSelector": {"matchLabels": {"app": "search"}}}]},
+        monitoring={"serviceMonitor": {}},
+        autoscaling={"maxReplicas": 2, "metrics": CPU},
+        disruptionBudget={"maxUnavailable": 1},
+    )
+    return standing
+
+
+def is_back(rerankers: Rerankers, version: str, kind: str, name: str) -> None:
+    """Delete it, and see it made anew."""
+    cluster, namespace = rerankers.cluster, rerankers.namespace
+    old = cluster.wait(version, kind, name, lambda item: item["metadata"]["uid"], namespace=namespace)
+    cluster.delete(version, kind, name, namespace)
+    cluster.wait(version, kind, name, lambda item: item["metadata"]["uid"] != old, namespace=namespace)
+    rerankers.wait_event("Repaired", f"{kind} {name} was deleted")
+
+
 CHILDREN = [("Service", "v1"), ("ServiceAccount", "v1"), ("Deployment", "apps/v1")]
 
 
 @pytest.mark.parametrize(("kind", "version"), CHILDREN)
 def test_a_deleted_child_is_back_at_once(standing: Rerankers, kind: str, version: str) -> None:
-    old = standing.cluster.get(version, kind, "docs", standing.namespace)
-    assert old is not None
-    standing.cluster.delete(version, kind, "docs", standing.namespace)
-
-    def anew(item: Json) -> bool:
-        return bool(item["metadata"]["uid"] != old["metadata"]["uid"])
-
-    standing.cluster.wait(version, kind, "docs", anew, namespace=standing.namespace)
-    standing.wait_event("Repaired", f"{kind} docs was deleted")
+    is_back(standing, version, kind, "docs")
     standing.wait_ready("docs")
+
+
+@pytest.mark.parametrize(
+    ("kind", "version", "name"),
+    [
+        ("Ingress", "networking.k8s.io/v1", "exposed"),
+        ("NetworkPolicy", "networking.k8s.io/v1", "exposed"),
+        ("Service", "v1", "exposed-metrics"),
+        ("HorizontalPodAutoscaler", "autoscaling/v2", "exposed"),
+        ("PodDisruptionBudget", "policy/v1", "exposed"),
+    ],
+)
+def test_a_deleted_child_that_was_asked_for_is_back_at_once(
+    exposed: Rerankers, kind: str, version: str, name: str
+) -> None:
+    is_back(exposed, version, kind, name)
+
+
+@pytest.mark.long
+@pytest.mark.usefixtures("optional_kinds")
+@pytest.mark.parametrize("kind", ["gateway.networking.k8s.io/v1 HTTPRoute", "monitoring.coreos.com/v1 ServiceMonitor"])
+def test_a_deleted_child_of_an_optional_kind_is_back_at_once(exposed: Rerankers, kind: str) -> None:
+    is_back(exposed, *kind.split(), "exposed")
 
 
 def test_what_is_said_again_is_counted_in_one_event(standing: Rerankers) -> None:
@@ -215,6 +259,44 @@ def test_a_service_account_is_kept_for_whoever_uses_it(rerankers: Rerankers) -> 
     rerankers.wait_condition("docs", "ReferencesResolved", "False", "NotFound", generation=3)
     assert rerankers.cluster.get("v1", "ServiceAccount", "docs", rerankers.namespace)
     assert len(rerankers.rank("docs", "q", ["a", "b"])["rankings"]) == 2
+
+
+@pytest.mark.long
+def test_what_an_injector_adds_stays_where_it_is_let(rerankers: Rerankers, operator: OperatorProcess) -> None:
+    kubectl = rerankers.cluster.kubectl
+
+    def add(manager: str) -> None:
+        spec = {
+            "containers": [{"name": manager, "image": f"example/{manager}:1"}],
+            "initContainers": [{"name": f"{manager}-init", "image": f"example/{manager}:1"}],
+            "volumes": [{"name": f"{manager}-volume", "emptyDir": {}}],
+        }
+        document = {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "docs"}}
+        document["spec"] = {"template": {"spec": spec}}
+        asked = ("apply", "--server-side", f"--field-manager={manager}", "-f", "-")
+        kubectl("-n", rerankers.namespace, *asked, stdin=json.dumps(document))
+
+    def names(item: Json) -> set[str]:
+        pod = item["spec"]["template"]["spec"]
+        return {each["name"] for part in ("containers", "initContainers", "volumes") for each in pod.get(part, ())}
+
+    rerankers.apply("docs", replicas=0)
+    ours = rerankers.wait_deployment("docs", names)
+    injected = ours | {"injector", "injector-init", "injector-volume"}
+    operator.restart_with("--keep-foreign", "injector")
+    try:
+        add("injector")
+        add("other")
+        rerankers.wait_deployment("docs", lambda item: names(item) == injected)
+        # What the spec says next is applied beside it.
+        rerankers.apply("docs", replicas=0, server={"logLevel": "debug"})
+        rerankers.wait_deployment("docs", lambda item: '"debug"' in json.dumps(item) and names(item) == injected)
+        rerankers.wait_condition("docs", "Ready", "False", "Paused", generation=2)
+        assert names(rerankers.deployment("docs")) == injected
+    finally:
+        operator.restart_with()
+    # One that lets nobody takes it away.
+    rerankers.wait_deployment("docs", lambda item: names(item) == ours)
 
 
 def test_foreign_labels_annotations_and_the_restart_stamp_stay(standing: Rerankers) -> None:

@@ -23,14 +23,6 @@ AT_ONCE = {"scaleDown": {"stabilizationWindowSeconds": 0}}
 CPU = [{"type": "Resource", "resource": {"name": "cpu", "target": {"type": "Utilization", "averageUtilization": 80}}}]
 
 
-@pytest.fixture
-def stand_in(rerankers: Rerankers, tmp_path: Path) -> StandIn:
-    """Pods that cost nothing, and say what the test lets them."""
-    folder = tmp_path / "stand-in"
-    folder.mkdir()
-    return StandIn(rerankers.cluster, folder)
-
-
 def replicas(deployment: Json) -> int:
     return int(deployment["spec"]["replicas"])
 
@@ -55,16 +47,16 @@ def is_at(number: int, *, scaled: bool) -> Callable[[Json], bool]:
 def test_turning_it_on_and_off_leaves_the_number_to_whom_it_belongs(
     rerankers: Rerankers, operator: OperatorProcess, stand_in: StandIn
 ) -> None:
-    rerankers.apply("docs", replicas=3, **stand_in.spec)
-    rerankers.wait_status("docs", lambda found: found.get("readyReplicas") == 3)
+    rerankers.apply("docs", replicas=5, **stand_in.spec)
+    rerankers.wait_status("docs", lambda found: found.get("readyReplicas") == 5)
     assert owners(rerankers.deployment("docs")) == {"reranker-operator"}
     pods = {pod["metadata"]["uid"] for pod in rerankers.pods("docs")}
 
     # On: as many as there are, though a new service would begin with fewer; no pod comes or goes.
     stand_in.say(0.5)
-    scaling = {"minReplicas": 1, "maxReplicas": 4, "targetQueueSeconds": 0.5}
+    scaling = {"minReplicas": 1, "maxReplicas": 6, "targetQueueSeconds": 0.5}
     made = rerankers.apply("docs", replicas=1, autoscaling=scaling, **stand_in.spec)
-    rerankers.wait_deployment("docs", is_at(3, scaled=True))
+    rerankers.wait_deployment("docs", is_at(5, scaled=True))
     rerankers.wait_condition("docs", "Ready", "True", generation=made["metadata"]["generation"])
     assert owners(rerankers.deployment("docs")) == {"reranker-operator-scaler"}
     assert {pod["metadata"]["uid"] for pod in rerankers.pods("docs")} == pods
@@ -72,7 +64,7 @@ def test_turning_it_on_and_off_leaves_the_number_to_whom_it_belongs(
     # Another operator finds it so, and has nothing to do.
     there = rerankers.deployment("docs")["metadata"]["resourceVersion"]
     operator.restart()
-    looked = f'desired_replicas{{name="docs",namespace="{rerankers.namespace}"}} 3.0'
+    looked = f'desired_replicas{{name="docs",namespace="{rerankers.namespace}"}} 5.0'
     wait_until("the next operator to have looked at the queue", lambda: looked in operator.metrics(), timeout=60)
     assert rerankers.deployment("docs")["metadata"]["resourceVersion"] == there
 
@@ -80,7 +72,7 @@ def test_turning_it_on_and_off_leaves_the_number_to_whom_it_belongs(
     kubectl, where = rerankers.cluster.kubectl, ("-n", rerankers.namespace)
     kubectl(*where, "scale", "rrs/docs", "--replicas=2")
     rerankers.wait_condition("docs", "Ready", "True", generation=made["metadata"]["generation"] + 1)
-    assert replicas(rerankers.deployment("docs")) == 3
+    assert replicas(rerankers.deployment("docs")) == 5
 
     # Paused, and woken with as many as the spec says.
     kubectl(*where, "scale", "rrs/docs", "--replicas=0")

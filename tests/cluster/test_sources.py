@@ -162,6 +162,36 @@ def test_what_a_claim_cannot_become_is_said_in_the_servers_words(rerankers: Rera
     rerankers.wait_ready("docs", generation=made["metadata"]["generation"])
 
 
+def test_a_claim_that_not_every_pod_can_use_is_said_with_the_remedy(rerankers: Rerankers) -> None:
+    modes = {"of-a-node": "ReadWriteOnce", "of-a-pod": "ReadWriteOncePod", "of-all": "ReadWriteMany"}
+    for name, mode in modes.items():
+        spec = {"accessModes": [mode], "resources": {"requests": {"storage": "1Gi"}}}
+        made = {"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": {"name": name}, "spec": spec}
+        rerankers.cluster.apply(made, namespace=rerankers.namespace)
+
+    def accepted(claim_name: str, status: str, reason: str, **spec: Any) -> str:
+        made = rerankers.apply("docs", **source(persistentVolumeClaim={"claimName": claim_name}), **spec)
+        generation = made["metadata"]["generation"]
+        said = rerankers.wait_condition("docs", "Accepted", status, reason, generation=generation)["message"]
+        return str(said)
+
+    several = accepted("of-a-node", "True", "Accepted", replicas=2)
+    assert "PersistentVolumeClaim of-a-node is ReadWriteOnce: pods of one node can use it" in several
+    assert "2 are asked for" in several
+    assert "use a claim with ReadWriteMany or ReadOnlyMany" in several
+    assert "ReadWriteOnce" not in accepted("of-a-node", "True", "Accepted", replicas=1)
+    # As many as there may come to be.
+    scaling = {"maxReplicas": 3, "targetQueueSeconds": 0.5}
+    assert "3 are asked for" in accepted("of-a-node", "True", "Accepted", replicas=1, autoscaling=scaling)
+
+    never = accepted("of-a-pod", "False", "ClaimNotShared", replicas=2)
+    assert "PersistentVolumeClaim of-a-pod is ReadWriteOncePod: a single pod can use it, and 2 are asked for" in never
+    assert "use a claim with ReadWriteMany or ReadOnlyMany" in never
+    assert rerankers.condition("docs", "Ready")["reason"] == "ClaimNotShared"
+    assert "PersistentVolumeClaim" not in accepted("of-all", "True", "Accepted", replicas=2)
+    assert rerankers.condition("docs", "Ready")["reason"] != "ClaimNotShared"
+
+
 def test_what_a_download_needs_is_looked_up_before_it_begins(rerankers: Rerankers) -> None:
     hub = {
         "repository": "cross-encoder/ms-marco-MiniLM-L6-v2",

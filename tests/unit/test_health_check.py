@@ -5,8 +5,13 @@ import socket
 import sys
 from pathlib import Path
 
+import pytest
+
 from reranker_operator.health import STUCK_SECONDS, Health, served
 from reranker_operator.metrics import Metrics
+from reranker_operator.reconcile.controller import Controller
+from reranker_operator.reconcile.queue import KeyQueue
+from reranker_operator.reconcile.reconciler import Key, Outcome
 
 COMMAND = Path(sys.executable).parent / "reranker-operator"
 
@@ -68,6 +73,52 @@ def test_a_leader_that_does_not_come_to_know_what_there_is_is_not_ready() -> Non
     # Started again, it would wait for the same.
     assert alive[0] == 0
     assert later[0] == 0
+
+
+class Stuck:
+    """In the reconciler's place: a round begins, and ends when it may."""
+
+    def __init__(self) -> None:
+        self.begun, self.may_end = asyncio.Event(), asyncio.Event()
+
+    async def reconcile(self, _key: Key) -> Outcome:
+        self.begun.set()
+        await self.may_end.wait()
+        return Outcome({})
+
+
+@pytest.mark.parametrize(
+    ("services", "said"), [("a", "a round has taken 121 s"), ("ab", "a service has waited 121 s for its round")]
+)
+def test_a_loop_that_does_not_turn_is_told_and_has_the_process_started_again(services: str, said: str) -> None:
+    """One worker, whose round does not end; another service waits for it, or none does."""
+
+    async def scene() -> list[tuple[int, str, str]]:
+        now = [0.0]
+        health, port, stuck = Health(), free_port(), Stuck()
+        queue: KeyQueue[Key] = KeyQueue(lambda: now[0])
+        loop = Controller(stuck, queue, Metrics(), workers=1, clock=lambda: now[0])  # type: ignore[arg-type]
+        working = asyncio.create_task(loop.run())
+        health.say("leading")
+        health.watch(loop)
+        for name in services:
+            queue.add(("search", name))
+        await stuck.begun.wait()
+        async with served(health, Metrics(), port, 0):
+            now[0] = STUCK_SECONDS
+            answers = [await ask(port, "--live")]
+            now[0] = STUCK_SECONDS + 1
+            answers += [await ask(port, "--live")]
+            stuck.may_end.set()
+            answers += [await ask(port, "--live")]
+        working.cancel()
+        await asyncio.wait([working])
+        return answers
+
+    in_time, late, later = asyncio.run(scene())
+    assert (in_time[0], later[0]) == (0, 0)
+    assert late[0] == 1
+    assert late[2].endswith(f"/healthz answered 503: {said}\n")
 
 
 def test_health_of_nobody_is_one_line() -> None:

@@ -140,6 +140,7 @@ def test_a_running_download_is_said() -> None:
     [
         (137, "Error", Reason.PROBES_FAILING),
         (143, "Error", Reason.PROBES_FAILING),
+        (0, "Completed", Reason.PROBES_FAILING),  # as the bundled runtime ends that is asked to
         (137, "OOMKilled", Reason.CRASHING),
         (1, "Error", Reason.CRASHING),
     ],

@@ -4,6 +4,7 @@ import asyncio
 import logging
 import random
 import time
+from collections.abc import Callable
 
 from reranker_operator.kube import KubeError
 from reranker_operator.metrics import Metrics
@@ -14,10 +15,18 @@ _log = logging.getLogger(__name__)
 
 
 class Controller:
-    """Runs rounds for keys, `workers` at the same time."""
+    """Runs rounds for keys, `workers` at the same time. `clock` gives seconds."""
 
-    def __init__(self, reconciler: Reconciler, queue: KeyQueue[Key], metrics: Metrics, workers: int) -> None:
+    def __init__(
+        self,
+        reconciler: Reconciler,
+        queue: KeyQueue[Key],
+        metrics: Metrics,
+        workers: int,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self.queue = queue
+        self._clock = clock
         self._reconciler = reconciler
         self._metrics = metrics
         self._workers = workers
@@ -29,7 +38,7 @@ class Controller:
 
     def longest_round(self) -> float:
         """Seconds for which the round that began first runs."""
-        return time.monotonic() - min(self._begun.values()) if self._begun else 0.0
+        return self._clock() - min(self._begun.values()) if self._begun else 0.0
 
     async def run(self) -> None:
         """Work until cancelled."""
@@ -41,7 +50,7 @@ class Controller:
         while True:
             key = await self.queue.get()
             succeeded = False
-            self._begun[key] = time.monotonic()
+            self._begun[key] = self._clock()
             try:
                 succeeded = await self._round(key)
             finally:

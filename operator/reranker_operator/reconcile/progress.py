@@ -11,6 +11,7 @@ from reranker_operator.desired.report import last_words
 _PULL = {"ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull", "RegistryUnavailable"}
 _FROM_OUTSIDE = {137, 143}
 """Exit codes of a container that was ended by a signal: KILL after TERM, or TERM."""
+_BY_PROBES = "was ended by the kubelet, as its startup or liveness probe failed"
 _OVER = {"Failed", "Succeeded"}
 _CONFIG = {"CreateContainerConfigError", "CreateContainerError", "RunContainerError"}
 
@@ -67,11 +68,11 @@ def _of_pod(pod: dict[str, Any]) -> Iterator[Cause]:
         if condition["type"] == "PodScheduled" and condition.get("reason") == "Unschedulable":
             yield Cause(Reason.UNSCHEDULABLE, f"{name} fits no node: {condition.get('message', '')}")
             return
-    containers = [*status.get("initContainerStatuses", ()), *status.get("containerStatuses", ())]
-    for container in containers:
-        if (cause := _of_container(name, container)) is not None:
-            yield cause
-            return
+    causes = [_of_container(name, each) for each in status.get("initContainerStatuses", ())]
+    causes += [_of_container(name, each) or _of_stopped(name, each) for each in status.get("containerStatuses", ())]
+    if (first := next(filter(None, causes), None)) is not None:
+        yield first
+        return
     if any(_runs(each) and each["name"] == FETCH_CONTAINER for each in status.get("initContainerStatuses", ())):
         yield Cause(Reason.DOWNLOADING, f"{name} downloads the model")
     elif any(map(_runs, status.get("containerStatuses", ()))):
@@ -101,7 +102,15 @@ def _of_container(pod: str, status: dict[str, Any]) -> Cause | None:
         if status["name"] == CHECK_CONTAINER:
             return Cause(Reason.MODEL_CHANGED, f"{where} found the model other than the model Job did ({tries}){said}")
         if ended["exitCode"] in _FROM_OUTSIDE and how != "OOMKilled":
-            ended_by = f"{where} was ended by the kubelet, as its startup or liveness probe failed ({tries}){said}"
-            return Cause(Reason.PROBES_FAILING, ended_by)
+            return Cause(Reason.PROBES_FAILING, f"{where} {_BY_PROBES} ({tries}){said}")
         return Cause(Reason.CRASHING, f"{where} ended with exit code {ended['exitCode']} ({tries}){said}")
     return None
+
+
+def _of_stopped(pod: str, status: dict[str, Any]) -> Cause | None:
+    """A server that ended well and was started again was asked to end; nobody but the kubelet does that in a pod."""
+    ended, restarts = status.get("lastState", {}).get("terminated"), status.get("restartCount", 0)
+    if not restarts or not ended or ended.get("exitCode", 0) != 0:
+        return None
+    where = f"{pod}, container {status['name']}"
+    return Cause(Reason.PROBES_FAILING, f"{where} {_BY_PROBES} (exit code 0, {restarts} restarts)")

@@ -14,7 +14,7 @@ from localkube.images import Image, ImageError
 from localkube.mounts import Mount
 from localkube.probes import ActionError, Actions, probe
 from localkube.runtime import ContainerProcess, ContainerRequest, Sandbox, StartError
-from localkube.settings import BACKOFF_RESET_SECONDS, RETRY_SECONDS, backoff, base_variables
+from localkube.settings import BACKOFF_RESET_SECONDS, PROBE_SECONDS, RETRY_SECONDS, backoff, base_variables
 from localkube.volumes import Volume, container_mounts
 
 _MESSAGE_BYTES = 4096
@@ -258,6 +258,8 @@ class Container:
 
     async def _probe(self, actions: Actions, kind: str) -> None:
         settings = self.spec[f"{kind}Probe"]
+        if seconds := (self._pod.manifest["metadata"].get("annotations") or {}).get(PROBE_SECONDS):
+            settings = {**settings, "periodSeconds": float(seconds)}
 
         async def passed() -> None:
             if kind == "startup":

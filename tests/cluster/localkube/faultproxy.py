@@ -34,7 +34,7 @@ _PLACE = re.compile(r"/(?:api/v1|apis/[^/]+/[^/]+)(?:/namespaces/(?P<namespace>[
 _WRITES = {"POST": "create", "PUT": "update", "PATCH": "patch", "DELETE": "delete"}
 # Of one connection only (RFC 9110, 7.6.1); and what aiohttp writes itself.
 _HOP = {"connection", "keep-alive", "te", "trailer", "transfer-encoding", "upgrade", "host", "content-length"}
-_REASONS = {410: "Expired", 429: "TooManyRequests", 500: "InternalError", 503: "ServiceUnavailable"}
+_REASONS = {410: "Expired", 422: "Invalid", 429: "TooManyRequests", 500: "InternalError", 503: "ServiceUnavailable"}
 
 
 @dataclass(frozen=True)
@@ -81,6 +81,8 @@ class Fault:
     """So many, and then no more; None: until it is taken away."""
     retry_after: int | None = None
     """Seconds, for the header Retry-After."""
+    message: str = ""
+    """What the answer says; without, that it was injected, and for the how manieth time."""
     met: int = 0
     """How many requests it has met."""
 
@@ -140,9 +142,10 @@ class FaultProxy:
         share: float = 1.0,
         times: int | None = None,
         retry_after: int | None = None,
+        message: str = "",
     ) -> Iterator[Fault]:
         """While the block runs, answer matching requests with `status`."""
-        fault = Fault(match, status, share, times, retry_after)
+        fault = Fault(match, status, share, times, retry_after, message)
         self._faults.append(fault)
         try:
             yield fault
@@ -292,9 +295,10 @@ def call_of(method: str, path: str, watch: str = "") -> Call:
     return Call(verb, f"{plural}/{subresource}" if subresource else plural, found["namespace"] or "")
 
 
-def _status(code: int, number: int = 1) -> dict[str, Any]:
+def _status(code: int, number: int = 1, message: str = "") -> dict[str, Any]:
     reason = _REASONS.get(code, "Unknown")
-    message = f"{reason}: injected by the tests' proxy ({number})"  # real ones name ports and requests: they vary
+    # Real ones name ports and requests: they vary.
+    message = message or f"{reason}: injected by the tests' proxy ({number})"
     metadata: dict[str, Any] = {}
     return {
         "kind": "Status", "apiVersion": "v1", "metadata": metadata, "status": "Failure",
@@ -304,7 +308,7 @@ def _status(code: int, number: int = 1) -> dict[str, Any]:
 
 def _failed(fault: Fault) -> web.Response:
     headers = {} if fault.retry_after is None else {"Retry-After": str(fault.retry_after)}
-    return web.json_response(_status(fault.status, fault.met), status=fault.status, headers=headers)
+    return web.json_response(_status(fault.status, fault.met, fault.message), status=fault.status, headers=headers)
 
 
 def _drop(request: web.Request) -> None:

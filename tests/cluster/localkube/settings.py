@@ -13,6 +13,10 @@ RETRY_SECONDS = 1.0
 BACKOFF_RESET_SECONDS = 60.0
 """A container that ran this long is no longer in a crash loop."""
 
+PROBE_SECONDS = "localkube/probe-seconds"
+"""A pod with this annotation has all its probes so many seconds apart, whatever its containers say: for tests of a
+probe that fails six times, ten seconds apart."""
+
 _BACKOFF_MAX_SECONDS = 10.0
 _SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
