@@ -48,6 +48,10 @@ MESSAGES = {
 }
 
 
+def not_ready(phase: Phase, message: str) -> Unavailable:
+    return Unavailable(f"not ready: {message}", cause=phase.value)
+
+
 class Service:
     """One model being served. Everything here runs in the event loop, except `_load`."""
 
@@ -146,7 +150,7 @@ class Service:
         """Raises `Unavailable` while nothing is ranked; asked before a body is read, too."""
         if self.phase is not Phase.READY:
             self.metrics.refused.labels("not_ready").inc()
-            raise Unavailable(f"not ready: {self.message}", cause=self.phase.value)
+            raise not_ready(self.phase, self.message)
 
     @contextmanager
     def running(self) -> Iterator[None]:

@@ -50,6 +50,21 @@ def refused(cause: str, message: str, retry_after: float = 1.0) -> Unavailable:
     return Unavailable(message, cause=cause, retry_after=max(1, math.ceil(retry_after)))
 
 
+def full(settings: Settings) -> Unavailable:
+    return refused("queue_full", f"the queue is full ({settings.max_queue} requests are waiting); try again shortly")
+
+
+def given_up(settings: Settings) -> TimedOut:
+    return TimedOut(
+        f"the request took longer than {settings.request_timeout:g} seconds and was given up; "
+        "send fewer passages, or raise NIM_REQUEST_TIMEOUT_S"
+    )
+
+
+def stopping() -> Unavailable:
+    return refused("stopping", "the server stopped before the request was done; ask another replica")
+
+
 class Queue:
     """Bounded in requests, in tokens and in time."""
 
@@ -94,19 +109,14 @@ class Queue:
         which the same request was let in: its time runs from then, and it is not refused for a wait any more.
         """
         if first is None and self._waiting >= self._settings.max_queue:
-            raise refused(
-                "queue_full", f"the queue is full ({self._settings.max_queue} requests are waiting); try again shortly"
-            )
+            raise full(self._settings)
         times = times or Times()
         left = (first or times).begun + self._settings.request_timeout - time.monotonic()
         try:
             async with asyncio.timeout(left):
                 return await self._score(ask, times, charge, admitted=first is not None)
         except TimeoutError:
-            raise TimedOut(
-                f"the request took longer than {self._settings.request_timeout:g} seconds and was given up; "
-                "send fewer passages, or raise NIM_REQUEST_TIMEOUT_S"
-            ) from None
+            raise given_up(self._settings) from None
 
     async def _score(self, ask: Ask, times: Times, charge: Callable[[Plan], None], *, admitted: bool) -> Scores:
         latest = None if admitted else self._loop.time() + self._settings.max_queue_seconds
@@ -118,13 +128,13 @@ class Queue:
         except TimeoutError:
             raise self._waited_too_long() from None
         except Abandoned:
-            raise self._stopping() from None
+            raise stopping() from None
         finally:
             errand.abandon()  # a thread that is still at it stops at the next part of the texts
             self._errands.discard(errand)
         times.tokenised = time.monotonic()
         if self._closed:
-            raise self._stopping()
+            raise stopping()
         self._admit(plan, admitted=admitted)
         charge(plan)
         job = self._pool.submit(plan)
@@ -186,10 +196,7 @@ class Queue:
         for errand in self._errands:
             errand.abandon()
         for job in list(self._jobs):
-            self._pool.fail(job, self._stopping())
-
-    def _stopping(self) -> Unavailable:
-        return refused("stopping", "the server stopped before the request was done; ask another replica")
+            self._pool.fail(job, stopping())
 
     def _expire(self, job: Job) -> None:
         if job.started is None and not job.future.done():

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Final, TypeVar
 
 from fastapi import APIRouter
@@ -15,13 +15,12 @@ from starlette.responses import JSONResponse, Response
 
 from reranker_runtime.engine.queue import Times
 from reranker_runtime.engine.rows import Ask, Plan, Scores
-from reranker_runtime.errors import InvalidRequest, RequestError, brief
+from reranker_runtime.errors import RequestError
 from reranker_runtime.http.describe import operation
 from reranker_runtime.http.dialects.dialect import Asked, Dialect, Result, Rules
 from reranker_runtime.http.dialects.either import EITHER, spoken
-from reranker_runtime.http.dialects.nim import NIM
-from reranker_runtime.http.dialects.rerank import RERANK
-from reranker_runtime.http.dialects.score import SCORE
+from reranker_runtime.http.doors import DOORS, Door
+from reranker_runtime.http.errors import not_served
 from reranker_runtime.http.intake import Intake
 from reranker_runtime.http.quota import Quota
 from reranker_runtime.http.record import Record, record
@@ -32,39 +31,8 @@ Value = TypeVar("Value")
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class Door:
-    """A path, and what is spoken there."""
-
-    path: str
-    dialect: Dialect
-    told: bool = True
-    """Whether the OpenAPI description has it: spellings that only some clients use would drown the others."""
-
-
-DOORS: Final = (
-    Door("/v1/ranking", NIM),
-    Door("/v1/rerank", RERANK),
-    Door("/v2/rerank", RERANK),
-    Door("/rerank", EITHER),
-    Door("/v1/score", SCORE),
-    Door("/score", SCORE, told=False),
-    # From bases that end in /v1 already.
-    Door("/v1/v1/ranking", NIM, told=False),
-    Door("/v1/v1/rerank", RERANK, told=False),
-    Door("/v1/v2/rerank", RERANK, told=False),
-    # LiteLLM and NVIDIA's hosted API put the model into the path; RAGFlow adds it to any base.
-    Door("/v1/retrieval/{model:path}/reranking", NIM),
-    Door("/{base:path}/reranking", NIM, told=False),
-    Door("/reranking", NIM, told=False),
-)
 AT_ONCE: Final = 8
 """Rankings of one request that are in the queue together, of which each has a few passages only."""
-
-
-def dialect_at(path: str) -> Dialect:
-    """What is spoken at a path; NIM's language where nothing is."""
-    return next((door.dialect for door in DOORS if door.path == path), NIM)
 
 
 class RankingRoutes:
@@ -73,7 +41,7 @@ class RankingRoutes:
     def __init__(self, service: Service, quota: Quota, unread: Callable[[], int]) -> None:
         self._service, self._quota = service, quota
         settings = service.settings
-        self._rules = Rules(settings.strict_json, settings.max_passages, settings.split_large_requests)
+        self._rules = Rules.of(settings)
         self._intake = Intake(settings, service.metrics, unread)
         self._names = {_fold(name): name for name in settings.names}
 
@@ -85,8 +53,8 @@ class RankingRoutes:
                 self._handler(door),
                 methods=["POST"],
                 response_model=None,
-                include_in_schema=door.told,
-                **operation(door.path, door.dialect) if door.told else {},
+                include_in_schema=not door.twin,
+                **{} if door.twin else operation(door, self._service.settings),
             )
         return router
 
@@ -124,13 +92,7 @@ class RankingRoutes:
         served = self._service.settings.names
         name = served[0] if not asked else self._names.get(_fold(asked))
         if name is None:
-            raise InvalidRequest(
-                f"model {brief(str(asked))!r} is not served here; served: {', '.join(served)}. "
-                "Leave model out to use it",
-                status=404,
-                detail={"served": list(served)},
-                field="model",
-            )
+            raise not_served(str(asked), served)
         return name
 
     def _answer(self, asked: Asked, scores: Sequence[Scores], note: Record) -> Response:
