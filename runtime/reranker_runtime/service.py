@@ -9,7 +9,7 @@ import asyncio
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
@@ -173,9 +173,11 @@ class Service:
             if not self._running:
                 self._idle.set()
 
-    async def rank(self, ask: Ask, times: Times, charge: Callable[[Plan], None], first: Times | None) -> Scores:
+    async def rank(
+        self, ask: Ask, times: Times, charge: Callable[[Plan], None], first: Times | None, parts: Sequence[Ask]
+    ) -> Scores:
         """One ranking of a request that is `running`, counted; raises `RequestError`. The rest is the queue's."""
-        scores = await self._queued.rank(ask, times, charge, first)
+        scores = await self._queued.rank(ask, times, charge, first, parts)
         self.metrics.count(scores.plan, times)
         return scores
 

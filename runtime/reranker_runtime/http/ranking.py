@@ -122,14 +122,14 @@ class RankingRoutes:
 
     async def _score_parts(self, parts: Sequence[Ask], note: Record) -> list[Scores]:
         if len(parts) == 1:
-            return [await self._score_one(parts[0], 0, note)]
+            return [await self._score_one(parts[0], 0, parts, note)]
         # No more than one ranking may hold is in the queue together, where other requests wait behind it.
         largest = max(len(part.passages) for part in parts)
         slots = asyncio.Semaphore(max(1, min(AT_ONCE, self._rules.most // largest)))
 
         async def in_turn(part: Ask, before: int) -> Scores:
             async with slots:
-                return await self._score_one(part, before, note)
+                return await self._score_one(part, before, parts, note)
 
         tasks = []
         before = 0
@@ -142,7 +142,7 @@ class RankingRoutes:
             for task in tasks:
                 task.cancel()
 
-    async def _score_one(self, ask: Ask, before: int, note: Record) -> Scores:
+    async def _score_one(self, ask: Ask, before: int, parts: Sequence[Ask], note: Record) -> Scores:
         first = note.rankings[0] if note.admitted else None
         times = Times()
         note.rankings.append(times)
@@ -153,7 +153,7 @@ class RankingRoutes:
             note.admitted = True
 
         try:
-            return await self._service.rank(ask, times, charge, first)
+            return await self._service.rank(ask, times, charge, first, parts)
         except RequestError as error:
             raise error.moved(lambda number: before + number) from None
 
