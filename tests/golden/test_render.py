@@ -96,6 +96,18 @@ def test_render_takes_every_example_as_it_is(path: Path) -> None:
     assert any(made["kind"] == "Deployment" for made in yaml.safe_load_all(result.stdout))
 
 
+def playground(file: Path) -> str | None:
+    """RERANKER_PLAYGROUND of the container that ranks."""
+    [made] = [each for each in yaml.safe_load_all(render(file).stdout) if each["kind"] == "Deployment"]
+    variables = made["spec"]["template"]["spec"]["containers"][0]["env"]
+    return next((each["value"] for each in variables if each["name"] == "RERANKER_PLAYGROUND"), None)
+
+
+def test_the_playground_is_on_in_the_demo_and_off_elsewhere() -> None:
+    assert playground(HERE.parent.parent / "examples" / "quickstart.yaml") == "true"
+    assert playground(HERE / "input" / "minimal.yaml") is None
+
+
 @pytest.mark.parametrize(
     ("flags", "refused"),
     [
