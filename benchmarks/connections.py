@@ -2,13 +2,15 @@
 
 Prints requests a second over HTTP, with so many connections that each always have one in flight, beside the engine in a
 process of its own with as many threads that each always have one, by turns; then twice the connections, where every
-answer must be a ranking or a clean 503. The client is one loop over raw sockets: it shares the machine with the server,
-and what it takes is told.
+answer must be a ranking or a clean 503, and the same at a server with so short a queue that there are 503s. The client
+is one loop over raw sockets: it shares the machine with the server, and what it takes is told. Ends with an error where
+less than nine tenths of the engine's throughput is left, or an answer is neither.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import re
 import resource
 import selectors
@@ -19,12 +21,17 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 from kit import models
-from kit.report import show
+from kit.report import hold, show
 from kit.rounds import Contestant
 from kit.server import HOST, Server, body
 from kit.texts import Load, even
 
+SHARE = 0.9
+"""Of the engine's throughput that connections must leave."""
+SHORT = 8
+"""Requests that may wait where some are to be refused."""
 LENGTH = re.compile(rb"content-length: *(\d+)", re.IGNORECASE)
+RETRY = re.compile(rb"retry-after: *[1-9]\d*\r?$", re.IGNORECASE | re.MULTILINE)
 PATIENCE = 60.0
 
 
@@ -36,6 +43,8 @@ class Run:
     client: float = 0.0
     """Seconds of processor time that the client took."""
     statuses: Counter[bytes] = field(default_factory=Counter)
+    unclean: int = 0
+    """Answers that are neither a ranking nor a 503 in NIM's shape that says when to come back."""
 
 
 class Connection:
@@ -60,6 +69,19 @@ class Connection:
         found = LENGTH.search(head) if blank else None
         return bytes(head[9:12]) if found and len(rest) >= int(found[1]) else b""
 
+    def clean(self) -> bool:
+        """Whether the answer is a ranking, or says in NIM's shape why there is none and when to come back."""
+        head, _, rest = self._got.partition(b"\r\n\r\n")
+        try:
+            told = json.loads(rest)
+        except ValueError:  # closed before its end
+            return False
+        if head[9:12] == b"200":
+            return "rankings" in told
+        again = RETRY.search(head)
+        shaped = set(told) == {"object", "message", "detail", "type"} and told["object"] == "error"
+        return head[9:12] == b"503" and shaped and bool(told["detail"].get("cause")) and again is not None
+
 
 def ask(server: Server, raw: bytes, connections: int, requests: int) -> Run:
     """So many requests in all."""
@@ -76,6 +98,7 @@ def ask(server: Server, raw: bytes, connections: int, requests: int) -> Run:
         for key, _ in selector.select(PATIENCE):
             if status := key.data.status():
                 run.statuses[status] += 1
+                run.unclean += not key.data.clean()
                 if left > 0 and status != b"closed":
                     left -= 1
                     key.data.ask()
@@ -116,6 +139,8 @@ def main() -> None:
     with Server(model) as server, Contestant("the engine alone", "crowd", model, options) as engine:
         runs = turns(server, engine, load, given)
         double = ask(server, body(load), 2 * given.connections, given.requests)
+    with Server(model, NIM_MAX_QUEUE_SIZE=str(SHORT)) as server:
+        refusing = ask(server, body(load), 2 * given.connections, given.requests)
     rates = [given.requests / run.seconds for run in runs]
     alone = [given.requests / seconds for seconds in engine.seconds]
     ratios = [http / own for http, own in zip(rates, alone, strict=True)]
@@ -126,13 +151,24 @@ def main() -> None:
          f"{statistics.median(ratios):.1%}"),
         (f"{2 * given.connections} connections", given.requests / double.seconds, "", ""),
     ]  # fmt: skip
-    said = ", ".join(f"{count} x {status.decode()}" for status, count in sorted(double.statuses.items()))
     notes = [
         f"of both processors the client takes {statistics.median(run.client / run.seconds for run in runs) / 2:.1%}",
-        f"answers to {2 * given.connections} connections: {said}",
+        f"answers to {2 * given.connections} connections: {told(double)}",
+        f"the same where {SHORT} may wait: {told(refusing)}",
     ]
     title = f"22m: {given.passages} passages of {given.words} words, {given.rounds} rounds of {given.requests}"
     show((title, "requests/s, median", "most", "median of the rounds' ratios"), rows, notes)
+    hold(
+        {
+            f"{SHARE:.0%} of the engine's throughput": statistics.median(ratios) >= SHARE,
+            "no answer but rankings and clean 503s": not sum(run.unclean for run in (*runs, double, refusing)),
+            f"503s where {SHORT} may wait": refusing.statuses[b"503"] > 0,
+        }
+    )
+
+
+def told(run: Run) -> str:
+    return ", ".join(f"{count} x {status.decode()}" for status, count in sorted(run.statuses.items()))
 
 
 if __name__ == "__main__":

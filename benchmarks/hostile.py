@@ -3,7 +3,8 @@
 For thirty seconds connections send one byte a second, half of them of headers, half of a body, at the server's own
 timeouts; then a thousand requests are given up as soon as they are sent, and two hundred bodies are too large. Prints
 scores, memory and the time of a ranking before and after. A part of the same load goes first: what an allocator keeps
-for the next time is no leak.
+for the next time is no leak. Ends with an error where scores differ, memory grew by more than a twentieth, or an
+oversized body was answered otherwise than 413.
 """
 
 from __future__ import annotations
@@ -18,12 +19,13 @@ import time
 from collections.abc import Iterator
 
 from kit import models
-from kit.report import show
+from kit.report import hold, show
 from kit.server import HOST, Client, Server, body
 from kit.texts import mixed
 
 HEAD = f"POST /v1/ranking HTTP/1.1\r\nHost: {HOST}\r\n"
 LIMIT = 1 << 20
+GROWTH = 1.05
 
 
 def drip(server: Server, connections: int, seconds: int) -> int:
@@ -115,6 +117,13 @@ def main() -> None:
     ]
     title = f"{given.connections} slow peers, {given.aborted} aborted, {given.oversized} oversized"
     show((title, "before", "after", "change"), rows, notes)
+    hold(
+        {
+            "the same scores": scores == scores_after,
+            f"memory within {GROWTH - 1:.0%}": memory_after <= GROWTH * memory,
+            "413 for each oversized body": set(statuses) == {413},
+        }
+    )
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ import os
 import shlex
 import statistics
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from rich.box import MARKDOWN
@@ -50,6 +50,13 @@ def show(columns: Sequence[str], rows: Iterable[Sequence[object]], notes: Iterab
     console.print(table)
     for note in notes:
         console.print(f"- {note}")
+
+
+def hold(targets: Mapping[str, bool]) -> None:
+    """End with an error that names what was not reached of what is promised."""
+    missed = [what for what, reached in targets.items() if not reached]
+    if missed:
+        sys.exit(f"not reached: {'; '.join(missed)}")
 
 
 def number_text(value: object) -> str:

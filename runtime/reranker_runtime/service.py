@@ -9,7 +9,7 @@ import asyncio
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
@@ -46,6 +46,10 @@ MESSAGES = {
     Phase.READY: "Service is ready.",
     Phase.STOPPING: "the server is stopping; ask another replica",
 }
+
+
+def not_ready(phase: Phase, message: str) -> Unavailable:
+    return Unavailable(f"not ready: {message}", cause=phase.value)
 
 
 class Service:
@@ -146,7 +150,7 @@ class Service:
         """Raises `Unavailable` while nothing is ranked; asked before a body is read, too."""
         if self.phase is not Phase.READY:
             self.metrics.refused.labels("not_ready").inc()
-            raise Unavailable(f"not ready: {self.message}", cause=self.phase.value)
+            raise not_ready(self.phase, self.message)
 
     @contextmanager
     def running(self) -> Iterator[None]:
@@ -169,9 +173,11 @@ class Service:
             if not self._running:
                 self._idle.set()
 
-    async def rank(self, ask: Ask, times: Times, charge: Callable[[Plan], None], first: Times | None) -> Scores:
+    async def rank(
+        self, ask: Ask, times: Times, charge: Callable[[Plan], None], first: Times | None, parts: Sequence[Ask]
+    ) -> Scores:
         """One ranking of a request that is `running`, counted; raises `RequestError`. The rest is the queue's."""
-        scores = await self._queued.rank(ask, times, charge, first)
+        scores = await self._queued.rank(ask, times, charge, first, parts)
         self.metrics.count(scores.plan, times)
         return scores
 

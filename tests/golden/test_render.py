@@ -126,6 +126,18 @@ def test_a_proxy_that_fits_no_spec_is_refused(flags: list[str], said: str) -> No
     assert said in result.stderr
 
 
+def playground(file: Path) -> str | None:
+    """RERANKER_PLAYGROUND of the container that ranks."""
+    [made] = [each for each in yaml.safe_load_all(render(file).stdout) if each["kind"] == "Deployment"]
+    variables = made["spec"]["template"]["spec"]["containers"][0]["env"]
+    return next((each["value"] for each in variables if each["name"] == "RERANKER_PLAYGROUND"), None)
+
+
+def test_the_playground_is_on_in_the_demo_and_off_elsewhere() -> None:
+    assert playground(HERE.parent.parent / "examples" / "quickstart.yaml") == "true"
+    assert playground(HERE / "input" / "minimal.yaml") is None
+
+
 @pytest.mark.parametrize(
     ("flags", "refused"),
     [

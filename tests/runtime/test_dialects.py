@@ -252,10 +252,25 @@ def test_what_no_json_number_can_be_comes_back_as_null(bert: Any) -> None:
     assert answer["results"][0]["document"] == back
 
 
-def test_a_wrong_method_on_a_ranking_route_says_which_is_right(bert: Any) -> None:
-    answer = bert.http.get("/v1/rerank")
-    assert answer.status_code == 405
-    assert "use POST" in nim(answer.json())
+@pytest.mark.parametrize(
+    ("path", "shape"),
+    [
+        ("/v1/ranking", nim),
+        ("/v1/retrieval/a/b/reranking", nim),
+        ("/v1/rerank", superset),
+        ("/v1/v2/rerank", superset),
+        ("/score", superset),
+        ("/rerank", either),
+        ("/nowhere/rerank", nim),
+    ],
+)
+def test_a_wrong_method_is_told_in_the_shape_of_the_api(bert: Any, path: str, shape: Any) -> None:
+    answer = bert.http.get(path)
+    if path.startswith("/nowhere"):
+        assert (answer.status_code, "/nowhere/rerank" in shape(answer.json())) == (404, True)
+    else:
+        assert (answer.status_code, answer.headers["Allow"]) == (405, "POST")
+        assert shape(answer.json()) == f"GET is not allowed on {path}; use POST"
 
 
 def test_every_example_of_the_description_is_answered_as_described(bert: Any) -> None:
@@ -273,7 +288,6 @@ def test_every_example_of_the_description_is_answered_as_described(bert: Any) ->
             if isinstance(answer, dict):
                 assert set(answer) == set(told[name]["value"])
             seen += 1
-        assert {"400", "401", "404", "413", "422", "429", "503", "504"} <= set(operation["responses"])
     assert seen >= 6
 
 

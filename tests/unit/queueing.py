@@ -5,17 +5,20 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import threading
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from types import SimpleNamespace
 from typing import Any
 
+import httpx
 import pytest
 
 from reranker_runtime.engine.pool import Pool
 from reranker_runtime.engine.queue import Queue
-from reranker_runtime.engine.rows import Ask, Passage, Plan, Row
+from reranker_runtime.engine.rows import Ask, Passage, Plan, Row, Scores
 from reranker_runtime.errors import Unavailable
+from reranker_runtime.http.app import api_app
 from reranker_runtime.metrics import Metrics
+from reranker_runtime.service import Phase, Service
 from reranker_runtime.settings import read_settings
 
 
@@ -24,6 +27,7 @@ class FakeScorer:
 
     def __init__(self, tokens: int = 1) -> None:
         self.hardware = SimpleNamespace(batch_tokens=tokens, workers=1, threads=1)
+        self.limit = 512
         self.turns = threading.Semaphore(0)
         self.begun: list[str] = []
         self.batches: list[list[str]] = []
@@ -59,7 +63,7 @@ class Play:
     """A queue over the fake scorer, inside an event loop."""
 
     def __init__(self, tokens: int, variables: dict[str, str]) -> None:
-        self.scorer, self.metrics = FakeScorer(tokens), Metrics()
+        self.scorer, self.metrics, self.variables = FakeScorer(tokens), Metrics(), variables
         self.pool = Pool(self.scorer)  # type: ignore[arg-type]
         self.queue = Queue(self.scorer, self.pool, read_settings(variables), self.metrics)  # type: ignore[arg-type]
 
@@ -75,6 +79,21 @@ class Play:
     def waiting(self) -> float | None:
         """What Prometheus reads."""
         return self.metrics.registry.get_sample_value("reranker_queue_requests")
+
+    @contextlib.asynccontextmanager
+    async def served(self, **variables: str) -> AsyncIterator[httpx.AsyncClient]:
+        """The API over this queue; all scores are 0."""
+
+        def finish(plan: Plan, outputs: dict[int, Any]) -> Scores:
+            return Scores([0.0] * len(outputs), plan)
+
+        self.scorer.finish = finish  # type: ignore[assignment,method-assign]
+        service = Service(read_settings({"NIM_MODEL_PATH": "/m"} | self.variables | variables))
+        service._queue = self.queue
+        service.enter(Phase.READY)
+        transport = httpx.ASGITransport(api_app(service))
+        async with httpx.AsyncClient(transport=transport, base_url="http://here") as client:
+            yield client
 
     async def waits_for(self, requests: int) -> None:
         await until(lambda: self.waiting() == requests and not self.queue._errands)

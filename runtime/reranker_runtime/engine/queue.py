@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
@@ -50,6 +50,26 @@ def refused(cause: str, message: str, retry_after: float = 1.0) -> Unavailable:
     return Unavailable(message, cause=cause, retry_after=max(1, math.ceil(retry_after)))
 
 
+def full(settings: Settings) -> Unavailable:
+    return refused("queue_full", f"the queue is full ({settings.max_queue} requests are waiting); try again shortly")
+
+
+def given_up(settings: Settings) -> TimedOut:
+    return TimedOut(
+        f"the request took longer than {settings.request_timeout:g} seconds and was given up; "
+        "send fewer passages, or raise NIM_REQUEST_TIMEOUT_S"
+    )
+
+
+def stopping() -> Unavailable:
+    return refused("stopping", "the server stopped before the request was done; ask another replica")
+
+
+def _letters(ask: Ask) -> list[int]:
+    """Characters that each passage is read with; 1 where there is none, for tokens there are in any case."""
+    return [1 + len(ask.query) + len(passage.text) for passage in ask.passages]
+
+
 class Queue:
     """Bounded in requests, in tokens and in time."""
 
@@ -87,28 +107,27 @@ class Queue:
         times: Times | None = None,
         charge: Callable[[Plan], None] = free,
         first: Times | None = None,
+        parts: Sequence[Ask] = (),
     ) -> Scores:
         """Tokenise, queue, score; raises `RequestError`. Cancelling the caller's task takes the request out.
 
         `times` is told how far it came; `charge` may refuse what was tokenised by raising. `first` is of the part with
-        which the same request was let in: its time runs from then, and it is not refused for a wait any more.
+        which the same request was let in: its time runs from then, and it is not refused for a wait any more. `parts`
+        are all of that request's, this one among them; none where it is whole.
         """
         if first is None and self._waiting >= self._settings.max_queue:
-            raise refused(
-                "queue_full", f"the queue is full ({self._settings.max_queue} requests are waiting); try again shortly"
-            )
+            raise full(self._settings)
         times = times or Times()
         left = (first or times).begun + self._settings.request_timeout - time.monotonic()
         try:
             async with asyncio.timeout(left):
-                return await self._score(ask, times, charge, admitted=first is not None)
+                return await self._score(ask, times, charge, parts, admitted=first is not None)
         except TimeoutError:
-            raise TimedOut(
-                f"the request took longer than {self._settings.request_timeout:g} seconds and was given up; "
-                "send fewer passages, or raise NIM_REQUEST_TIMEOUT_S"
-            ) from None
+            raise given_up(self._settings) from None
 
-    async def _score(self, ask: Ask, times: Times, charge: Callable[[Plan], None], *, admitted: bool) -> Scores:
+    async def _score(
+        self, ask: Ask, times: Times, charge: Callable[[Plan], None], parts: Sequence[Ask], *, admitted: bool
+    ) -> Scores:
         latest = None if admitted else self._loop.time() + self._settings.max_queue_seconds
         errand = Errand(self._metrics.tokenised.inc)
         self._errands.add(errand)
@@ -118,14 +137,16 @@ class Queue:
         except TimeoutError:
             raise self._waited_too_long() from None
         except Abandoned:
-            raise self._stopping() from None
+            raise stopping() from None
         finally:
             errand.abandon()  # a thread that is still at it stops at the next part of the texts
             self._errands.discard(errand)
         times.tokenised = time.monotonic()
         if self._closed:
-            raise self._stopping()
-        self._admit(plan, admitted=admitted)
+            raise stopping()
+        self._make_room(plan)
+        if not admitted:
+            self._admit(plan, ask, parts)
         charge(plan)
         job = self._pool.submit(plan)
         self._jobs.add(job)
@@ -146,8 +167,8 @@ class Queue:
             return self._images
         return self._tokenizers if ask.letters < LONG else self._long_texts
 
-    def _admit(self, plan: Plan, *, admitted: bool) -> None:
-        """Refuse now what could not be served in time, or would make the queue too large; an empty one takes any."""
+    def _make_room(self, plan: Plan) -> None:
+        """Refuse what would make the queue too large; an empty one takes any."""
         waiting, work = self._pool.waiting, plan.work
         if not waiting:
             return
@@ -167,18 +188,44 @@ class Queue:
                 f"has {work}); try again shortly",
                 self._pool.backlog,
             )
-        if admitted:
+
+    def _admit(self, plan: Plan, ask: Ask, parts: Sequence[Ask]) -> None:
+        """Refuse now what could not be served in time; an empty queue takes any.
+
+        The rate is measured by what is scored. One that fell meanwhile must not shut the door on what would raise it.
+        """
+        rate, limit = self._pool.rate, self._settings.request_timeout
+        if not rate or not self._pool.waiting:
             return
-        done = self._pool.seconds(work)
-        wait = done - work / self._pool.rate if self._pool.rate else 0.0
-        if wait > self._settings.max_queue_seconds or done > self._settings.request_timeout:
+        alone = self._whole(plan, ask, parts) / rate
+        if alone > limit:
+            raise refused(
+                "estimated_time",
+                f"the request alone would take about {alone:.0f} seconds where {limit:g} are allowed, and is tried "
+                "only when nothing waits: send fewer passages, or raise NIM_REQUEST_TIMEOUT_S",
+                self._pool.backlog,
+            )
+        own = plan.work / rate
+        wait = self._pool.seconds(plan.work) - own
+        done = wait + alone
+        if wait > self._settings.max_queue_seconds or done > limit:
             raise refused(
                 "estimated_wait",
                 f"the request would wait about {wait:.0f} seconds and be answered after {done:.0f} "
-                f"(allowed: {self._settings.max_queue_seconds:g} and {self._settings.request_timeout:g}); "
+                f"(allowed: {self._settings.max_queue_seconds:g} and {limit:g}); "
                 "try again later, or add replicas",
                 wait,
             )
+
+    def _whole(self, plan: Plan, ask: Ask, parts: Sequence[Ask]) -> float:
+        """Tokens of the request of which this is a part; the other parts' are taken to be as long as its own."""
+        if len(parts) < 2:  # noqa: PLR2004
+            return plan.work
+        if ask.pictured:
+            return plan.work / len(ask.passages) * sum(len(part.passages) for part in parts)
+        each = plan.work / sum(_letters(ask))
+        longest = math.inf if ask.chunking else self._scorer.limit
+        return sum(min(each * letters, longest) for part in parts for letters in _letters(part))
 
     def close(self) -> None:
         """Answer whatever is not done: the process is about to end."""
@@ -186,10 +233,7 @@ class Queue:
         for errand in self._errands:
             errand.abandon()
         for job in list(self._jobs):
-            self._pool.fail(job, self._stopping())
-
-    def _stopping(self) -> Unavailable:
-        return refused("stopping", "the server stopped before the request was done; ask another replica")
+            self._pool.fail(job, stopping())
 
     def _expire(self, job: Job) -> None:
         if job.started is None and not job.future.done():

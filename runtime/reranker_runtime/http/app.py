@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Final
 
 from fastapi import APIRouter, FastAPI
 from starlette.exceptions import HTTPException
@@ -14,13 +14,15 @@ from reranker_runtime import version
 from reranker_runtime.errors import RequestError
 from reranker_runtime.http.catalogue import CatalogueRoutes
 from reranker_runtime.http.describe import SCHEMES, fit
+from reranker_runtime.http.doors import DOORS
 from reranker_runtime.http.envelope import Envelope
 from reranker_runtime.http.errors import on_disconnect, on_exception, on_http_exception, on_request_error
+from reranker_runtime.http.faults import with_nulls
 from reranker_runtime.http.health import HealthRoutes
 from reranker_runtime.http.keys import Keys
 from reranker_runtime.http.pages import PageRoutes
 from reranker_runtime.http.quota import Quota
-from reranker_runtime.http.ranking import DOORS, RankingRoutes
+from reranker_runtime.http.ranking import RankingRoutes
 from reranker_runtime.http.tracing import Tracing
 from reranker_runtime.service import Service
 
@@ -28,6 +30,10 @@ DESCRIPTION: Final = """\
 Orders passages by their relevance to a query, behind the APIs that rerank clients speak: NVIDIA NeMo Retriever
 Reranking NIM, Cohere, Jina, vLLM, Voyage and text-embeddings-inference. Whatever the API, the same model scores the
 same texts alike; failures are told in the shape of the API that was called.
+
+In NIM's shape are told: paths that do not exist (404), and, without an X-Request-Id, what is refused before it was
+read: too many connections (503, with Retry-After), headers that do not arrive (408) or are too many (431), what is not
+HTTP/1.1 (400).
 """
 
 
@@ -72,6 +78,6 @@ def _app(*routers: APIRouter) -> FastAPI:
     )
     for router in routers:
         app.include_router(router)
-    description: dict[str, Any] = app.openapi()
+    description = app.openapi_schema = with_nulls(app.openapi())
     description.setdefault("components", {})["securitySchemes"] = SCHEMES
     return app

@@ -13,9 +13,9 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from reranker_runtime.errors import Unauthenticated
+from reranker_runtime.http.doors import dialect_at
 from reranker_runtime.http.errors import answer
 from reranker_runtime.http.keys import Keys
-from reranker_runtime.http.ranking import dialect_at
 from reranker_runtime.http.record import Record
 from reranker_runtime.http.tracing import Tracing
 from reranker_runtime.logs import request_id

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from http import HTTPStatus
 from typing import Final
 
@@ -9,8 +10,9 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from reranker_runtime.errors import InvalidRequest, RequestError, ScoringFailed, Unauthenticated
+from reranker_runtime.errors import InvalidRequest, RequestError, ScoringFailed, Unauthenticated, brief
 from reranker_runtime.http.dialects.dialect import Dialect
+from reranker_runtime.http.doors import dialect_at
 from reranker_runtime.http.record import record
 
 ROUTES: Final = (
@@ -51,7 +53,7 @@ async def on_disconnect(_: Request, __: Exception) -> Response:
 
 async def on_exception(request: Request, _: Exception) -> Response:
     """What nobody foresaw; the traceback goes to the log only."""
-    error = ScoringFailed("the server failed; its log has the details under this request's X-Request-Id")
+    error = failed()
     note = record(request)
     note.error = error.message
     return answer(error, note.dialect)
@@ -61,12 +63,30 @@ async def on_http_exception(request: Request, error: Exception) -> Response:
     """Starlette's own: no such route, wrong method."""
     if not isinstance(error, HTTPException):
         raise error
-    message = f"{request.method} {request.url.path}: {error.detail}"
+    path, dialect = request.url.path, record(request).dialect
+    told = InvalidRequest(f"{request.method} {path}: {error.detail}", status=error.status_code)
     if error.status_code == 404:  # noqa: PLR2004
-        message = f"there is no {request.url.path} here; there are {ROUTES}"
+        told = InvalidRequest(f"there is no {path} here; there are {ROUTES}", status=404)
     elif error.status_code == 405:  # noqa: PLR2004
-        allowed = (error.headers or {}).get("Allow", "another method")
-        message = f"{request.method} is not allowed on {request.url.path}; use {allowed}"
-    response = answer(InvalidRequest(message, status=error.status_code), record(request).dialect)
+        told = wrong_method(request.method, path, (error.headers or {}).get("Allow", "another method"))
+        dialect = dialect_at(path)
+    response = answer(told, dialect)
     response.headers.update(error.headers or {})
     return response
+
+
+def wrong_method(method: str, path: str, allowed: str) -> InvalidRequest:
+    return InvalidRequest(f"{method} is not allowed on {path}; use {allowed}", status=405)
+
+
+def not_served(asked: str, served: Sequence[str]) -> InvalidRequest:
+    return InvalidRequest(
+        f"model {brief(asked)!r} is not served here; served: {', '.join(served)}. Leave model out to use it",
+        status=404,
+        detail={"served": list(served)},
+        field="model",
+    )
+
+
+def failed() -> ScoringFailed:
+    return ScoringFailed("the server failed; its log has the details under this request's X-Request-Id")

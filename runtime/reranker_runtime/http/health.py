@@ -7,16 +7,14 @@ from typing import Any, Final
 from fastapi import APIRouter
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.requests import Request
-from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.responses import JSONResponse, Response
 
-from reranker_runtime.http.describe import catalogue_operation
-from reranker_runtime.service import Phase, Service
+from reranker_runtime.http import answers, faults
+from reranker_runtime.http.describe import Page, page
+from reranker_runtime.metrics import Metrics
+from reranker_runtime.service import MESSAGES, Phase, Service
 
-METRICS: Final[dict[str, Any]] = {
-    "summary": "Prometheus metrics",
-    "tags": ["health"],
-    "response_class": PlainTextResponse,
-}
+LIVE: Final = {"object": "health.response", "message": "Service is live.", "status": "live"}
 
 
 class HealthRoutes:
@@ -27,32 +25,53 @@ class HealthRoutes:
 
     def router(self) -> APIRouter:
         router = APIRouter()
-        for path, handler in (("/v1/health/live", self.live), ("/v1/health/ready", self.ready)):
-            router.add_api_route(path, handler, methods=["GET"], response_model=None, **catalogue_operation(path))
+        live = Page("Whether the process answers", answers.Live, LIVE)
+        ready = Page(
+            "Whether it ranks: 503 with the reason until it does",
+            answers.Ready,
+            readiness(Phase.READY, MESSAGES[Phase.READY]),
+            late=readiness(Phase.LOADING, MESSAGES[Phase.LOADING]),
+        )
+        for path, handler, told in (("/v1/health/live", self.live, live), ("/v1/health/ready", self.ready, ready)):
+            router.add_api_route(path, handler, methods=["GET"], response_model=None, **page(path, told))
+        numbers = Page("Prometheus metrics", None, _some_metrics())
         for path in ("/v1/metrics", "/metrics"):
             router.add_api_route(
-                path, self.metrics, methods=["GET"], response_model=None, **METRICS, operation_id=path[1:]
+                path,
+                self.metrics,
+                methods=["GET"],
+                response_model=None,
+                response_class=Response,  # of no one type: what is refused is JSON
+                **page(path, numbers),
             )
         return router
 
     async def live(self, _: Request) -> Response:
         """The process answers; being alive is not being ready."""
-        return JSONResponse({"object": "health.response", "message": "Service is live.", "status": "live"})
+        return JSONResponse(LIVE)
 
     async def ready(self, _: Request) -> Response:
         """200 from the warm-up ranking until the stop; else 503 and the reason."""
-        ready = self._service.phase is Phase.READY
-        message = self._service.message if ready else f"Service is not ready: {self._service.message}"
-        return JSONResponse(
-            {
-                "object": "health.response",
-                "message": message,
-                "status": "ready" if ready else "not_ready",
-                "ready": ready,
-                "phase": self._service.phase.value,
-            },
-            status_code=200 if ready else 503,
-        )
+        phase = self._service.phase
+        return JSONResponse(readiness(phase, self._service.message), 200 if phase is Phase.READY else 503)
 
     async def metrics(self, _: Request) -> Response:
         return Response(generate_latest(self._service.metrics.registry), media_type=CONTENT_TYPE_LATEST)
+
+
+def readiness(phase: Phase, message: str) -> dict[str, Any]:
+    ready = phase is Phase.READY
+    return {
+        "object": "health.response",
+        "message": message if ready else f"Service is not ready: {message}",
+        "status": "ready" if ready else "not_ready",
+        "ready": ready,
+        "phase": phase.value,
+    }
+
+
+def _some_metrics() -> str:
+    metrics = Metrics()
+    metrics.requests.labels("/v1/ranking", faults.SERVED, "search", "200").inc(3)
+    lines = generate_latest(metrics.registry).decode().splitlines(keepends=True)
+    return "".join(line for line in lines if "reranker_requests_total" in line)

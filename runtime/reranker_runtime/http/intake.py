@@ -40,17 +40,13 @@ class Intake:
         _check_coding(request.headers.getlist("content-encoding"))
         parts: list[bytes] = []
         size = 0
-        seconds = min(self._settings.body_timeout, self._settings.request_timeout)
+        seconds = body_seconds(self._settings)
         try:
             try:
                 async with asyncio.timeout(seconds):
                     await self._receive(request, parts)
             except TimeoutError:
-                raise TimedOut(
-                    f"the body did not arrive within {seconds:g} seconds; send it faster, "
-                    "or raise RERANKER_BODY_TIMEOUT_SECONDS (NIM_REQUEST_TIMEOUT_S bounds it, too)",
-                    status=408,
-                ) from None
+                raise too_slow(seconds) from None
             size = sum(map(len, parts))
             # Windows' tools begin texts with a byte order mark; RFC 8259 lets a reader ignore it.
             whole = [b"".join(parts).removeprefix(codecs.BOM_UTF8)]
@@ -62,36 +58,57 @@ class Intake:
     async def _receive(self, request: Request, parts: list[bytes]) -> None:
         stated = request.headers.get("content-length", "")
         if stated.isdecimal() and int(stated) > self._settings.max_body_bytes:
-            raise self._too_large()
+            raise too_large(self._settings.max_body_bytes)
         size = 0
         async for part in request.stream():
             size += len(part)
             if size > self._settings.max_body_bytes:
-                raise self._too_large()
+                raise too_large(self._settings.max_body_bytes)
             if self._held + len(part) > self._settings.max_waiting_bytes:
                 self._metrics.refused.labels("waiting_bytes").inc()
-                raise Unavailable(
-                    f"{self._held} bytes of requests and of answers not yet read are held already, at most "
-                    f"{self._settings.max_waiting_bytes} may (RERANKER_MAX_WAITING_BYTES); try again shortly",
-                    cause="waiting_bytes",
-                )
+                raise too_much_held(self._held, self._settings.max_waiting_bytes)
             self._bodies += len(part)
             parts.append(part)
 
-    def _too_large(self) -> InvalidRequest:
-        return InvalidRequest(
-            f"the body is larger than {self._settings.max_body_bytes} bytes; send fewer or shorter passages, "
-            "or raise RERANKER_MAX_BODY_BYTES",
-            status=413,
-        )
+
+def body_seconds(settings: Settings) -> float:
+    """How long a body may take to arrive."""
+    return min(settings.body_timeout, settings.request_timeout)
+
+
+def too_slow(seconds: float) -> TimedOut:
+    return TimedOut(
+        f"the body did not arrive within {seconds:g} seconds; send it faster, "
+        "or raise RERANKER_BODY_TIMEOUT_SECONDS (NIM_REQUEST_TIMEOUT_S bounds it, too)",
+        status=408,
+    )
+
+
+def too_large(most: int) -> InvalidRequest:
+    return InvalidRequest(
+        f"the body is larger than {most} bytes; send fewer or shorter passages, or raise RERANKER_MAX_BODY_BYTES",
+        status=413,
+    )
+
+
+def too_much_held(held: int, most: int) -> Unavailable:
+    return Unavailable(
+        f"{held} bytes of requests and of answers not yet read are held already, at most {most} may "
+        "(RERANKER_MAX_WAITING_BYTES); try again shortly",
+        cause="waiting_bytes",
+    )
+
+
+def coded(coding: str) -> InvalidRequest:
+    return InvalidRequest(
+        f"Content-Encoding: {brief(coding)} is not read here; send the body as it is, without that header "
+        "or with Content-Encoding: identity",
+        status=415,
+    )
 
 
 def _check_coding(headers: list[str]) -> None:
     codings = [coding.strip() for header in headers for coding in header.split(",")]
-    coded = next((coding for coding in codings if coding.lower() not in PLAIN), None)
-    if coded is not None:
-        raise InvalidRequest(
-            f"Content-Encoding: {brief(coded)} is not read here; send the body as it is, without that header "
-            "or with Content-Encoding: identity",
-            status=415,
-        )
+    other = next((coding for coding in codings if coding.lower() not in PLAIN), None)
+    if other is not None:
+        raise coded(other)

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Final, TypeVar
 
 from fastapi import APIRouter
@@ -15,13 +15,12 @@ from starlette.responses import JSONResponse, Response
 
 from reranker_runtime.engine.queue import Times
 from reranker_runtime.engine.rows import Ask, Plan, Scores
-from reranker_runtime.errors import InvalidRequest, RequestError, brief
+from reranker_runtime.errors import RequestError
 from reranker_runtime.http.describe import operation
 from reranker_runtime.http.dialects.dialect import Asked, Dialect, Result, Rules
 from reranker_runtime.http.dialects.either import EITHER, spoken
-from reranker_runtime.http.dialects.nim import NIM
-from reranker_runtime.http.dialects.rerank import RERANK
-from reranker_runtime.http.dialects.score import SCORE
+from reranker_runtime.http.doors import DOORS, Door
+from reranker_runtime.http.errors import not_served
 from reranker_runtime.http.intake import Intake
 from reranker_runtime.http.quota import Quota
 from reranker_runtime.http.record import Record, record
@@ -32,39 +31,8 @@ Value = TypeVar("Value")
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class Door:
-    """A path, and what is spoken there."""
-
-    path: str
-    dialect: Dialect
-    told: bool = True
-    """Whether the OpenAPI description has it: spellings that only some clients use would drown the others."""
-
-
-DOORS: Final = (
-    Door("/v1/ranking", NIM),
-    Door("/v1/rerank", RERANK),
-    Door("/v2/rerank", RERANK),
-    Door("/rerank", EITHER),
-    Door("/v1/score", SCORE),
-    Door("/score", SCORE, told=False),
-    # From bases that end in /v1 already.
-    Door("/v1/v1/ranking", NIM, told=False),
-    Door("/v1/v1/rerank", RERANK, told=False),
-    Door("/v1/v2/rerank", RERANK, told=False),
-    # LiteLLM and NVIDIA's hosted API put the model into the path; RAGFlow adds it to any base.
-    Door("/v1/retrieval/{model:path}/reranking", NIM),
-    Door("/{base:path}/reranking", NIM, told=False),
-    Door("/reranking", NIM, told=False),
-)
 AT_ONCE: Final = 8
 """Rankings of one request that are in the queue together, of which each has a few passages only."""
-
-
-def dialect_at(path: str) -> Dialect:
-    """What is spoken at a path; NIM's language where nothing is."""
-    return next((door.dialect for door in DOORS if door.path == path), NIM)
 
 
 class RankingRoutes:
@@ -73,7 +41,7 @@ class RankingRoutes:
     def __init__(self, service: Service, quota: Quota, unread: Callable[[], int]) -> None:
         self._service, self._quota = service, quota
         settings = service.settings
-        self._rules = Rules(settings.strict_json, settings.max_passages, settings.split_large_requests)
+        self._rules = Rules.of(settings)
         self._intake = Intake(settings, service.metrics, unread)
         self._names = {_fold(name): name for name in settings.names}
 
@@ -85,8 +53,8 @@ class RankingRoutes:
                 self._handler(door),
                 methods=["POST"],
                 response_model=None,
-                include_in_schema=door.told,
-                **operation(door.path, door.dialect) if door.told else {},
+                include_in_schema=not door.twin,
+                **{} if door.twin else operation(door, self._service.settings),
             )
         return router
 
@@ -124,13 +92,7 @@ class RankingRoutes:
         served = self._service.settings.names
         name = served[0] if not asked else self._names.get(_fold(asked))
         if name is None:
-            raise InvalidRequest(
-                f"model {brief(str(asked))!r} is not served here; served: {', '.join(served)}. "
-                "Leave model out to use it",
-                status=404,
-                detail={"served": list(served)},
-                field="model",
-            )
+            raise not_served(str(asked), served)
         return name
 
     def _answer(self, asked: Asked, scores: Sequence[Scores], note: Record) -> Response:
@@ -160,14 +122,14 @@ class RankingRoutes:
 
     async def _score_parts(self, parts: Sequence[Ask], note: Record) -> list[Scores]:
         if len(parts) == 1:
-            return [await self._score_one(parts[0], 0, note)]
+            return [await self._score_one(parts[0], 0, parts, note)]
         # No more than one ranking may hold is in the queue together, where other requests wait behind it.
         largest = max(len(part.passages) for part in parts)
         slots = asyncio.Semaphore(max(1, min(AT_ONCE, self._rules.most // largest)))
 
         async def in_turn(part: Ask, before: int) -> Scores:
             async with slots:
-                return await self._score_one(part, before, note)
+                return await self._score_one(part, before, parts, note)
 
         tasks = []
         before = 0
@@ -180,7 +142,7 @@ class RankingRoutes:
             for task in tasks:
                 task.cancel()
 
-    async def _score_one(self, ask: Ask, before: int, note: Record) -> Scores:
+    async def _score_one(self, ask: Ask, before: int, parts: Sequence[Ask], note: Record) -> Scores:
         first = note.rankings[0] if note.admitted else None
         times = Times()
         note.rankings.append(times)
@@ -191,7 +153,7 @@ class RankingRoutes:
             note.admitted = True
 
         try:
-            return await self._service.rank(ask, times, charge, first)
+            return await self._service.rank(ask, times, charge, first, parts)
         except RequestError as error:
             raise error.moved(lambda number: before + number) from None
 

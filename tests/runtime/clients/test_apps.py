@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import math
+import socket
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import httpx
@@ -114,6 +117,94 @@ def test_open_webui(bert: Any, texts: list[str], scores: list[float]) -> None:
     found = answered(bert.http.post("/v1/rerank", json=body, headers=headers))
     ordered = sorted(found["results"], key=lambda item: item["index"])
     assert [item["relevance_score"] for item in ordered] == pytest.approx(scores, abs=1e-6)
+
+
+@dataclass(frozen=True)
+class App:
+    """What an application sends for a query and texts."""
+
+    path: str
+    items: str
+    body: Callable[[list[str]], dict[str, Any]]
+
+    def ask(self, server: Any, texts: list[str], key: str = "sk-none") -> httpx.Response:
+        headers = {"Authorization": f"Bearer {key}"}
+        found: httpx.Response = server.http.post(self.path, json=self.body(texts), headers=headers)
+        return found
+
+
+def documents(texts: list[str], **more: object) -> dict[str, Any]:
+    return {"model": MODEL, "query": QUERY, "documents": texts} | more
+
+
+APPS = {
+    "Dify": App(
+        "/v1/rerank", "documents", lambda t: documents(t, top_n=3, return_documents=True, score_threshold=0.1)
+    ),
+    "RAGFlow": App("/rerank", "documents", lambda t: documents(t, top_n=len(t))),
+    "RAGFlow, Xinference": App("/v1/rerank", "documents", lambda t: documents(t, return_documents="true")),
+    "RAGFlow, NVIDIA": App(
+        "/nv-rerankqa-mistral-4b-v3/reranking",
+        "passages",
+        lambda t: {
+            "model": MODEL, "query": {"text": QUERY}, "passages": [{"text": text} for text in t],
+            "truncate": "END", "top_n": len(t),
+        },
+    ),
+    "Open WebUI": App("/v1/rerank", "documents", lambda t: documents(t, top_n=len(t))),
+}  # fmt: skip
+every_app = pytest.mark.parametrize("app", APPS.values(), ids=APPS)
+
+
+@every_app
+def test_an_app_with_a_wrong_key_is_told(guarded: Any, key: str, texts: list[str], app: App) -> None:
+    assert app.ask(guarded.ready(), texts, key).status_code == 200
+    refused = app.ask(guarded, texts, "not-the-key-that-opens")
+    assert refused.status_code == 401
+    assert "a valid API key is needed" in refused.json()["message"]
+
+
+@every_app
+def test_an_app_gets_long_texts_cut(bert: Any, texts: list[str], words: Callable[..., str], app: App) -> None:
+    """None of them says how, and none could do anything about a refusal."""
+    long = words(600, 3)
+    found = answered(app.ask(bert, [long, *texts[:2]]))
+    cut = bert.logits(QUERY, [long, *texts[:2]], truncate="END")
+    if app.items == "passages":
+        assert {each["index"]: each["logit"] for each in found["rankings"]} == pytest.approx(
+            dict(enumerate(cut)), abs=1e-6
+        )
+    else:
+        assert spread(found, 3) == pytest.approx([1 / (1 + math.exp(-logit)) for logit in cut], abs=1e-6)
+
+
+@every_app
+def test_an_app_with_nothing_to_rank_is_told(bert: Any, app: App) -> None:
+    refused = app.ask(bert, [])
+    assert refused.status_code == 422
+    assert refused.json()["message"].startswith(f"{app.items}: give at least one ")
+
+
+def test_nvidias_operator_starts_it_with_variables_of_its_own(models: Any, start: Callable[..., Any]) -> None:
+    with socket.socket() as holder:
+        holder.bind(("127.0.0.1", 0))
+        port = holder.getsockname()[1]
+    server = start(
+        models.bert,
+        NIM_CACHE_PATH="/model-store",
+        NIM_SERVER_PORT=port,
+        NIM_HTTP_API_PORT=port,
+        NIM_JSONL_LOGGING=1,
+        NIM_LOG_LEVEL="INFO",
+        NGC_API_KEY="nvapi-of-somebody",
+    )
+    url = f"http://127.0.0.1:{port}"
+    server.wait(lambda: httpx.get(f"{url}/v1/health/live").status_code == 200, "live")
+    server.wait(lambda: httpx.get(f"{url}/v1/health/ready").status_code == 200, "ready")
+    assert [each["root"] for each in httpx.get(f"{url}/v1/models").json()["data"]] == ["bert"]
+    lines = [json.loads(line) for line in server.log.splitlines()]
+    assert {line["level"] for line in lines} == {"info"}  # none of them is unknown
+    assert "nvapi-of-somebody" not in server.log
 
 
 def test_nvidias_operator(bert: Any) -> None:

@@ -8,12 +8,16 @@ something new; seeds and what is committed in corpus/ are put there first.
 from __future__ import annotations
 
 import hashlib
+import itertools
+import resource
 import sys
 from importlib import import_module
 from pathlib import Path
 from random import Random
 
 CORPUS = Path(__file__).parent / "corpus"
+EVERY = 25
+"""Inputs after which memory is told."""
 SHARE = 0.05
 """Of the inputs are changed by the fuzzer even where the target has ways of its own."""
 
@@ -39,8 +43,22 @@ def main() -> None:
             return bytes(atheris.Mutate(bytes(data), most))
         return bytes(made)
 
-    atheris.Setup([sys.argv[0], folder, *flags], target.check, custom_mutator=mutate, internal_libfuzzer=True)
+    tried = itertools.count(1)
+
+    def check(data: bytes) -> None:
+        target.check(data)
+        # The fuzzer's own figure is the most there ever was, and begins with what started it.
+        if (number := next(tried)) % EVERY == 0:
+            sys.stdout.write(f"resident: {resident()} bytes after {number} inputs\n")
+            sys.stdout.flush()
+
+    atheris.Setup([sys.argv[0], folder, *flags], check, custom_mutator=mutate, internal_libfuzzer=True)
     atheris.Fuzz()
+
+
+def resident() -> int:
+    """Bytes of memory that this process holds."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
 
 
 if __name__ == "__main__":

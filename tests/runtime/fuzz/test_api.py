@@ -23,14 +23,14 @@ FEW = 4
 """Random requests for each operation that `make test` makes, beside those that a description always gives rise to."""
 ALIKE = ("/v1/rerank", "/v2/rerank", "/v1/retrieval/{model}/reranking")
 """Spoken at other paths, too: `make test` asks here at random only."""
-SHARE = 0.2
+SHARE = 0.1
 """Of the minutes that `make fuzz` has, for one server: a quarter to warm up."""
 GROWTH = 1.05
 
 
 @pytest.fixture(scope="module")
 def servers(start_for_all: Callable[..., Any], models: Any, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """One that everybody may ask, and one that asks for keys."""
+    """One that everybody may ask, and such that ask for keys, read strictly, or rank large requests in parts."""
     keys = tmp_path_factory.mktemp("keys") / "keys"
     keys.write_text(f"fuzzer {KEY}\n")
     # Few passages, as requests are made for both sides of that bound.
@@ -38,11 +38,15 @@ def servers(start_for_all: Callable[..., Any], models: Any, tmp_path_factory: py
     return {
         "open": start_for_all(models.bert, **alike),
         "keyed": start_for_all(models.bert, **alike, RERANKER_API_KEYS_FILE=keys),
+        "strict": start_for_all(models.bert, **alike, RERANKER_STRICT_JSON="true"),
+        "split": start_for_all(models.bert, **alike, RERANKER_SPLIT_LARGE_REQUESTS="true"),
     }
 
 
 @pytest.mark.timeout(0)
-@pytest.mark.parametrize("name", ["open", "keyed"])
+@pytest.mark.parametrize(
+    "name", ["open", "keyed", *(pytest.param(name, marks=pytest.mark.long) for name in ("strict", "split"))]
+)
 def test_the_server_does_what_its_description_says(
     name: str, servers: dict[str, Any], tools: Environments, budget: Any, tmp_path: Path
 ) -> None:

@@ -25,6 +25,9 @@ TARGETS = {"bodies": 3000, "keys": 600, "models": 150, "settings": 4000}
 """Inputs that `make test` tries: about two seconds each."""
 SHARE = 0.6 / len(TARGETS)
 """Of the minutes that `make fuzz` has, for one target."""
+RESIDENT = re.compile(r"resident: (\d+) bytes after (\d+) inputs")
+GROWTH = 16 << 20
+"""Bytes that the last three quarters of the inputs may add: the fuzzer keeps what found something new."""
 KNOWN = sorted(path.relative_to(HERE / "corpus").as_posix() for path in (HERE / "corpus").glob("*/*"))
 
 
@@ -69,3 +72,7 @@ def test_no_input_breaks_the_reader(
     assert tried is not None, told[-3000:]
     log.info("%s: %s inputs", name, tried[1])
     assert int(tried[1]) >= (1 if seconds else TARGETS[name])
+    held = [int(size) for size, _ in RESIDENT.findall(told)]
+    early, late = held[len(held) // 4], held[-1]
+    log.info("%s: %d bytes in memory, afterwards %d", name, early, late)
+    assert late - early <= GROWTH, f"{early} bytes after a quarter of the inputs, {late} at the end"

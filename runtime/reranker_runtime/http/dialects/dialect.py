@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 
 from reranker_runtime.engine.rows import Ask
 from reranker_runtime.errors import RequestError, Words
+from reranker_runtime.settings import Settings
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +22,10 @@ class Rules:
     """Passages of one ranking."""
     split: bool
     """Whether a request of more is ranked in parts."""
+
+    @classmethod
+    def of(cls, settings: Settings) -> Self:
+        return cls(settings.strict_json, settings.max_passages, settings.split_large_requests)
 
 
 @dataclass(frozen=True, slots=True)

@@ -97,14 +97,6 @@ class Body(BaseModel):
         check_number(len(getattr(request, items)), rules, items)
         return request
 
-    @classmethod
-    def described(cls) -> dict[str, Any]:
-        """The body's schema for the OpenAPI description, its parts in place."""
-        schema = cls.model_json_schema()
-        parts = schema.pop("$defs", {})
-        inlined: dict[str, Any] = _inlined(schema, parts)
-        return inlined
-
 
 class Document(Body):
     """A passage as Cohere, Jina and others send it: a text, or an object that holds one."""
@@ -164,13 +156,22 @@ def check_marks(body: bytes, rules: Rules) -> None:
 
     A field takes microseconds until it is answered with, and "{}," fifty times its size in memory.
     """
-    most = min(MOST_MARKS, MARKS_BESIDE + MARKS_EACH * (MOST_PASSAGES if rules.split else rules.most))
+    most = most_marks(rules)
     if _marks(body) > most and _marks(_without_texts(body, most)) > most:
-        raise InvalidRequest(
-            f"the body holds more than {most} commas and brackets outside texts; "
-            "send fewer passages, or fewer fields beside their texts",
-            status=413,
-        )
+        raise too_many_marks(most)
+
+
+def most_marks(rules: Rules) -> int:
+    """Commas and brackets outside texts that a body may have."""
+    return min(MOST_MARKS, MARKS_BESIDE + MARKS_EACH * (MOST_PASSAGES if rules.split else rules.most))
+
+
+def too_many_marks(most: int) -> InvalidRequest:
+    return InvalidRequest(
+        f"the body holds more than {most} commas and brackets outside texts; "
+        "send fewer passages, or fewer fields beside their texts",
+        status=413,
+    )
 
 
 def _marks(body: bytes) -> int:
@@ -189,7 +190,7 @@ def check_number(given: int, rules: Rules, items: str) -> None:
     if not given:
         raise InvalidRequest(f"{items}: give at least one {items.removesuffix('s')}", field=items)
     if given > rules.most and not rules.split:
-        raise _too_many(given, rules.most, items)
+        raise too_many(given, rules.most, items)
 
 
 def passages(documents: Sequence[Document], rank_fields: Sequence[str] = ()) -> list[Passage]:
@@ -218,7 +219,7 @@ def chunking(tokens: int | None, most: int | None) -> Chunking | None:
     return None if tokens is None and most is None else Chunking(tokens, most)
 
 
-def _too_many(given: int | str, most: int, items: str) -> InvalidRequest:
+def too_many(given: int | str, most: int, items: str) -> InvalidRequest:
     return InvalidRequest(
         f"{items}: {given} given, at most {most} are allowed in one request; send them in several requests, "
         "or set RERANKER_SPLIT_LARGE_REQUESTS=true on the server",
@@ -238,7 +239,7 @@ def explain(error: ValidationError, items: str, rules: Rules) -> InvalidRequest:
     long = next((f for f in faults if f["type"] == "too_long" and f["ctx"]["max_length"] == MOST_PASSAGES), None)
     if long is not None:
         most = MOST_PASSAGES if rules.split else rules.most
-        return _too_many(f"more than {MOST_PASSAGES}", most, _path(long["loc"]))
+        return too_many(f"more than {MOST_PASSAGES}", most, _path(long["loc"]))
     told = [_told(fault["loc"], fault["msg"]) for fault in faults[:MOST_FAULTS]]
     if len(faults) > MOST_FAULTS:
         told.append(f"and {len(faults) - MOST_FAULTS} more")
@@ -265,6 +266,14 @@ def _at(place: Sequence[int | str], items: str, message: str, status: int | None
 
 def _path(place: Sequence[int | str]) -> str:
     return ".".join(brief(str(name)) for name in place)
+
+
+def described(model: type[BaseModel]) -> dict[str, Any]:
+    """A body's schema for the OpenAPI description, its parts in place."""
+    schema = model.model_json_schema()
+    parts = schema.pop("$defs", {})
+    inlined: dict[str, Any] = _inlined(schema, parts)
+    return inlined
 
 
 def _inlined(schema: Any, parts: dict[str, Any]) -> Any:

@@ -5,7 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, WithJsonSchema, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    GetJsonSchemaHandler,
+    ValidationError,
+    WithJsonSchema,
+    model_validator,
+)
+from pydantic_core import CoreSchema
 
 from reranker_runtime.engine.rows import Ask, Truncate
 from reranker_runtime.errors import NIM_WORDS, RequestError, Words
@@ -31,15 +41,20 @@ def _text(value: object) -> object:
     return value[:MOST_INSTRUCTION] if isinstance(value, str) else None
 
 
+Model = Annotated[str | None, Field(description="A served name; null or absent is whatever is served.")]
+Truncation = Annotated[
+    Literal["NONE", "END"] | None,
+    Field(description="NONE, the default, refuses what is too long; END cuts the passage's end."),
+]
+
+
 class RankingRequest(Body):
     """NIM's request. The fields below `truncate` are not NIM's: clients of other APIs send them here, too."""
 
-    model: str | None = Field(None, description="A served name; null or absent is whatever is served.")
+    model: Model = None
     query: Query
     passages: Bounded[RankedPassage]
-    truncate: Literal["NONE", "END"] | None = Field(
-        None, description="NONE, the default, refuses what is too long; END cuts the passage's end."
-    )
+    truncate: Truncation = None
     top_n: fields.Limited = None
     top_k: fields.Limited = None
     instruction: Annotated[
@@ -75,6 +90,12 @@ class Exact(BaseModel):
 
     model_config = ConfigDict(protected_namespaces=())
 
+    @classmethod
+    def __get_pydantic_json_schema__(cls, core: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        schema = handler.resolve_ref_schema(handler(core))
+        schema["additionalProperties"] = False  # a validator's doing, of which the schema does not know
+        return schema
+
     @model_validator(mode="before")
     @classmethod
     def _refuse_unknown(cls, value: object) -> object:
@@ -90,10 +111,12 @@ class StrictPassage(RankedPassage, Exact):
 
 
 class StrictRequest(Exact):
-    model: str | None = None
+    """NIM 2.x's request; other fields are refused."""
+
+    model: Model = None
     query: StrictQuery
     passages: Bounded[StrictPassage]
-    truncate: Literal["NONE", "END"] | None = None
+    truncate: Truncation = None
 
 
 def read(body: bytes, rules: Rules) -> RankingRequest:

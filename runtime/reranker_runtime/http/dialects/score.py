@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import time
 from collections.abc import Sequence
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 from pydantic import AliasChoices, BeforeValidator, Field, WithJsonSchema
 
@@ -15,6 +15,9 @@ from reranker_runtime.http.dialects import fields
 from reranker_runtime.http.dialects.dialect import Dialect, Result, Rules
 from reranker_runtime.http.dialects.fields import AnyDocument, Body, Bounded, Document, Instruction
 from reranker_runtime.http.dialects.rerank import fault
+from reranker_runtime.settings import MOST_PASSAGES
+
+LISTED: Final[dict[str, Any]] = {"type": "array", "minItems": 1, "maxItems": MOST_PASSAGES}
 
 
 def _listed(value: object) -> object:
@@ -28,7 +31,7 @@ class ScoreRequest(Body):
     text_1: Annotated[
         Bounded[str],
         BeforeValidator(_listed),
-        WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]}),
+        WithJsonSchema({"anyOf": [{"type": "string"}, LISTED | {"items": {"type": "string"}}]}),
     ] = Field(
         validation_alias=AliasChoices("text_1", "queries", "query", "data_1"),
         description="A query, or one for each document. Also called queries or data_1.",
@@ -40,7 +43,7 @@ class ScoreRequest(Body):
             {
                 "anyOf": [
                     {"type": "string"},
-                    {"type": "array", "items": {"anyOf": [{"type": "string"}, Document.model_json_schema()]}},
+                    LISTED | {"items": {"anyOf": [{"type": "string"}, Document.model_json_schema()]}},
                 ]
             }
         ),
