@@ -18,12 +18,16 @@ from random import Random
 CORPUS = Path(__file__).parent / "corpus"
 EVERY = 25
 """Inputs after which memory is told."""
+MEMORY = 1 << 30
+"""Bytes that an input may have the process take; more is a `MemoryError`, and a finding."""
 SHARE = 0.05
 """Of the inputs are changed by the fuzzer even where the target has ways of its own."""
 
 
 def main() -> None:
     site, name, folder, *flags = sys.argv[1:]
+    # The fuzzer's own limit is for the most there ever was, and begins with what pytest held when it started this.
+    resource.setrlimit(resource.RLIMIT_DATA, (MEMORY, MEMORY))
     sys.path += [site, str(Path(__file__).parents[1])]
     import atheris  # noqa: PLC0415 - from the place just given
 
@@ -47,7 +51,6 @@ def main() -> None:
 
     def check(data: bytes) -> None:
         target.check(data)
-        # The fuzzer's own figure is the most there ever was, and begins with what started it.
         if (number := next(tried)) % EVERY == 0:
             sys.stdout.write(f"resident: {resident()} bytes after {number} inputs\n")
             sys.stdout.flush()

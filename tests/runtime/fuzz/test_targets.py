@@ -57,7 +57,7 @@ def test_no_input_breaks_the_reader(
     done = subprocess.run(
         [
             sys.executable, "-I", str(HERE / "explore.py"), str(site), name, str(kept), limit, f"-seed={budget.seed}",
-            "-timeout=10", "-rss_limit_mb=1024", "-max_len=20000", "-verbosity=1", "-print_final_stats=1",
+            "-timeout=10", "-rss_limit_mb=0", "-max_len=20000", "-verbosity=1", "-print_final_stats=1",
             f"-artifact_prefix={findings}/{name}-",
         ],
         env=os.environ | {"FUZZ_MODELS": str(good_models), "TMPDIR": str(tmp_path)},
