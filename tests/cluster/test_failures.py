@@ -123,6 +123,7 @@ def test_a_name_that_is_a_path_leads_nowhere(rerankers: Rerankers, name: str) ->
     assert f"Secret {name} does not exist in namespace {rerankers.namespace}" in missing["message"]
 
 
+@pytest.mark.long
 def test_a_server_that_fails_is_told_and_tried_again(rerankers: Rerankers) -> None:
     """A webhook for Deployments that cannot be reached, and that must be."""
     name = f"down-{rerankers.namespace}"

@@ -10,7 +10,7 @@ from rerankers import Json, Rerankers
 EDITS = 10
 
 
-@pytest.mark.parametrize(("status", "retry_after"), [(429, 1), (500, None)])
+@pytest.mark.parametrize(("status", "retry_after"), [(429, 1), pytest.param(500, None, marks=pytest.mark.long)])
 def test_some_requests_fail(faulty: Faulty, scene: Scene, status: int, retry_after: int | None) -> None:
     with faulty.proxy.failing(status, share=0.3, retry_after=retry_after) as fault:
         for number in range(1, EDITS + 1):

@@ -115,6 +115,7 @@ def test_a_failed_rollout_is_taken_back_where_there_is_room_for_one_pod_alone(re
     assert len(rerankers.rank("docs", "q", ["a", "b"])["rankings"]) == 2
 
 
+@pytest.mark.long
 def test_a_failed_rollout_that_is_held_says_so_with_the_cause(rerankers: Rerankers) -> None:
     rerankers.apply("docs", rollout={"progressDeadlineSeconds": 10}, server=BROKEN)
     stalled = rerankers.wait_condition("docs", "Stalled", "True", "ProgressDeadlineExceeded")

@@ -118,6 +118,7 @@ def test_from_the_bundled_runtime_to_nvidias_image_and_back(rerankers: Rerankers
     assert "digest" in status["model"]
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("nim_image")
 def test_a_cache_outlives_its_service_and_is_found_again(rerankers: Rerankers) -> None:
     cached = {**NIM, "nim": {"cache": {"size": "1Gi"}}}

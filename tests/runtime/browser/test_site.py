@@ -57,6 +57,7 @@ def test_pages_can_be_read_by_everybody(visit: Callable[..., Any], site: str, sc
         assert wide <= 0, f"{path} is {wide} pixels wider than the window"
 
 
+@pytest.mark.long
 def test_the_root_leads_in_and_the_side_bar_leads_on(visit: Callable[..., Any], site: str) -> None:
     page = visit(site).open("/")
     expect(page).to_have_url(f"{site}/docs/index.html")
@@ -66,6 +67,7 @@ def test_the_root_leads_in_and_the_side_bar_leads_on(visit: Callable[..., Any], 
     expect(page.locator("h1")).to_contain_text("Find out why a service is not Ready")
 
 
+@pytest.mark.long
 def test_search_finds_a_field(visit: Callable[..., Any], site: str) -> None:
     page = visit(site).open("/docs/index.html")
     page.get_by_placeholder("Search").fill("surgeTimeoutSeconds")

@@ -45,7 +45,7 @@ def servers(start_for_all: Callable[..., Any], models: Any, tmp_path_factory: py
 
 @pytest.mark.timeout(0)
 @pytest.mark.parametrize(
-    "name", ["open", "keyed", *(pytest.param(name, marks=pytest.mark.long) for name in ("strict", "split"))]
+    "name", ["keyed", *(pytest.param(name, marks=pytest.mark.long) for name in ("open", "strict", "split"))]
 )
 def test_the_server_does_what_its_description_says(
     name: str, servers: dict[str, Any], tools: Environments, budget: Any, tmp_path: Path
