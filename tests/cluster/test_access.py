@@ -14,6 +14,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from localkube.operator_process import OperatorProcess
+from localkube.processes import wait_until
 from rerankers import Rerankers
 
 BODY = {"query": {"text": "which way?"}, "passages": [{"text": "two roads"}, {"text": "bread"}]}
@@ -107,7 +108,12 @@ def test_a_certificate_that_soon_expires_is_told_of_and_ranks_on(
     rerankers.wait_event("CertificateExpires", "renew it")
     metric = "reranker_operator_certificate_expiry_timestamp_seconds"
     shown = f'{metric}{{name="docs",namespace="{rerankers.namespace}"}} '
-    (line,) = [line for line in operator.metrics().splitlines() if line.startswith(shown)]
+
+    def lines() -> list[str]:
+        return [line for line in operator.metrics().splitlines() if line.startswith(shown)]
+
+    wait_until("the metric, which a round tells last", lambda: bool(lines()), timeout=30)
+    (line,) = lines()
     days = (float(line.removeprefix(shown)) - datetime.now(UTC).timestamp()) / 86_400
     assert 4 < days < 5
 
