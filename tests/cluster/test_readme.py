@@ -15,10 +15,11 @@ from typing import Any
 
 import pytest
 
+from localkube.client import ready
 from localkube.cluster import Cluster
 from localkube.processes import PACKAGE_ROOT
 from pages import Checkout, Page
-from rerankers import Json, Rerankers
+from rerankers import Rerankers
 
 pytestmark = pytest.mark.long
 
@@ -82,14 +83,7 @@ def test_the_readme(blank: Cluster, checkout: Checkout, repository: Path) -> Non
 
 def ready_pods(quickstart: Rerankers) -> list[str]:
     """By their uid."""
-    pods = quickstart.pods("quickstart")
-    ready = [pod for pod in pods if {"type": "Ready", "status": "True"}.items() <= conditions(pod)["Ready"].items()]
-    return sorted(pod["metadata"]["uid"] for pod in ready)
-
-
-def conditions(of: Json) -> dict[str, Json]:
-    """By their type."""
-    return {each["type"]: each for each in of["status"]["conditions"]}
+    return sorted(pod["metadata"]["uid"] for pod in quickstart.pods("quickstart") if ready(pod))
 
 
 @pytest.mark.long

@@ -281,9 +281,8 @@ class Prober:
     async def _trust(self, target: Target) -> ssl.SSLContext:
         """The Secret's first certificate must be served, and no other: whoever signed it, and under whatever names."""
         certificates = await self._secret(target, target.tls_secret or "", "tls.crt")
-        context = ssl.SSLContext(
-            ssl.PROTOCOL_TLS_CLIENT
-        )  # trusts nobody yet: the one before is often of the same signer
+        # Trusts nobody yet: the certificate before is often of the same signer.
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         context.sslobject_class = _Peer
         context.check_hostname = False  # a certificate may be for the outer name alone
         context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
