@@ -1,10 +1,12 @@
 """The test kit tested: what it shows of pods must be what a real kubelet would show."""
 
+import gc
 import json
 import os
 import subprocess
 import sys
 import urllib.request
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,7 @@ import pytest
 
 from localkube.api import Json
 from localkube.cluster import Cluster
+from localkube.faultproxy import FaultProxy
 from localkube.images import Image
 from localkube.processes import Child, Identity, PidFile, wait_ended, wait_until
 
@@ -349,6 +352,27 @@ def test_pid_file_ends_only_what_was_written_down(tmp_path: Path) -> None:
     assert not ours.running
     assert stranger.running
     stranger.stop()
+
+
+def test_a_fault_proxy_leaves_no_connection_behind(cluster: Cluster, tmp_path: Path) -> None:
+    """What it forgets is closed while another test runs, which then fails for it."""
+    plane = cluster.control_plane
+    with warnings.catch_warnings(record=True) as left:
+        warnings.simplefilter("always", ResourceWarning)
+        with FaultProxy(plane) as proxy:
+            kubeconfig = tmp_path / "kubeconfig"
+            kubeconfig.write_text(plane.admin.read_text().replace(plane.url, proxy.url))
+            kubectl = [plane.binary, "kubectl", "--kubeconfig", kubeconfig, "get", "-A", "--watch"]
+            kinds = ("pods", "services", "secrets", "configmaps")
+            watching = [Child(kind, [*map(str, kubectl), kind], tmp_path / kind, tethered=True) for kind in kinds]
+            wait_until("all watches to run", lambda: proxy.watching() == len(kinds), timeout=60)
+            proxy.cut_watches(lambda call: call.resource == "pods")
+            for each in watching:
+                each.kill()
+        for each in watching:
+            each.process.wait()
+        gc.collect()
+    assert [str(each.message) for each in left] == []
 
 
 def test_nothing_outlives_the_process_that_started_a_cluster(tmp_path: Path) -> None:

@@ -208,6 +208,7 @@ class FaultProxy:
         await self._cut(every)
         await self._runner.cleanup()
         await self._session.close()
+        await asyncio.sleep(0)  # an aborted connection's socket is closed in the loop's next round
 
     async def _handle(self, request: web.Request) -> web.StreamResponse:
         call = call_of(request.method, request.path, request.query.get("watch", ""))
@@ -249,7 +250,7 @@ class FaultProxy:
             await passed.prepare(request)
             # A watch goes event by event, each a line, so that one of ours never falls into another.
             parts = answer.content if call.verb == "watch" else answer.content.iter_any()
-            with self._noted(_Watch(call, request, passed)):
+            with self._noted(_Watch(call, request, passed)), _dropped_if_unfinished(answer):
                 async for part in parts:
                     await passed.write(part)
             await passed.write_eof()
@@ -314,3 +315,15 @@ def _failed(fault: Fault) -> web.Response:
 def _drop(request: web.Request) -> None:
     if request.transport is not None:
         request.transport.abort()
+
+
+@contextmanager
+def _dropped_if_unfinished(answer: aiohttp.ClientResponse) -> Iterator[None]:
+    """aiohttp closes the connection of an answer that was not read to its end, which waits for the other side's word
+    (TLS's close_notify), and does so behind the session's back: what still waits when the loop ends is never closed."""
+    try:
+        yield
+    except BaseException:
+        if answer.connection is not None and answer.connection.transport is not None:
+            answer.connection.transport.abort()
+        raise
