@@ -24,6 +24,9 @@ PYTEST: Final = [sys.executable, "-m", "pytest"]
 BUILD: Final = [sys.executable, "-m", "localkube", "build"]
 OWN: Final = ("chart", "chart_rendering", "chart_values", "demo", "readme", "release")
 OWN_CLUSTERS: Final = [f"tests/cluster/test_{name}.py" for name in OWN]
+# Where Python may not keep what it has compiled, as in many containers, hundreds of processes compile torch anew, which
+# is half of its import. What is kept lies in this checkout, in .venv and in folders that git ignores.
+ENVIRONMENT: Final = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
 NOTHING_COLLECTED: Final = 5
 INTERRUPTED: Final = 130
 
@@ -48,10 +51,10 @@ class Suite:
         colour = ["--color=yes"] if sys.stdout.isatty() else []
         with self.log.open("wb") as lines:
             if self.needs_cluster:
-                environment = {**os.environ, "PYTHONPATH": "tests/cluster"}
+                environment = {**ENVIRONMENT, "PYTHONPATH": "tests/cluster"}
                 subprocess.run(BUILD, cwd=ROOT, env=environment, stdout=lines, stderr=lines, check=False)
             command = [*PYTEST, *self.arguments, *own, *colour, *more]
-            return subprocess.Popen(command, cwd=ROOT, stdout=lines, stderr=lines).wait()
+            return subprocess.Popen(command, cwd=ROOT, env=ENVIRONMENT, stdout=lines, stderr=lines).wait()
 
     def show(self, run: Future[int]) -> int:
         """Print its lines from the first on, until it has ended; returns pytest's exit status."""
