@@ -11,7 +11,6 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import httpx
-import pytest
 from peers import Peer, get, post
 
 UNKNOWN = "sha256:" + "0" * 64
@@ -46,7 +45,6 @@ def test_the_port_answers_before_the_model_is_loaded(models: Any, start: Any) ->
     assert "Traceback" not in server.log
 
 
-@pytest.mark.long
 def test_a_caller_leaves_and_then_a_stop_finishes_what_runs(models: Any, start: Any, words: Any) -> None:
     server = start(models.slow, NIM_PRECISION="fp32").ready()
     passages = [words(450, n) for n in range(500)]
@@ -74,7 +72,6 @@ def test_a_caller_leaves_and_then_a_stop_finishes_what_runs(models: Any, start: 
     assert server.stop() == 0
 
 
-@pytest.mark.long
 def test_tokenising_ends_with_the_wait_for_it(models: Any, start: Any) -> None:
     # The same thread tokenises every text of this length, so whoever is answered afterwards knows that it is free.
     server = start(models.bert, NIM_PRECISION="fp32", RERANKER_MAX_QUEUE_SECONDS=2).ready()
