@@ -27,6 +27,9 @@ VERIFY_CONTAINER = "verify"
 CHECK_CONTAINER = "check-model"
 """The init container that looks at the model once more before the server starts."""
 
+RANKING_CONTAINER = "ranking"
+"""The server, ours or NVIDIA's; others in its pod are injected."""
+
 MODEL_VOLUME = "model"
 WRITABLE = {"tmp": "/tmp", "shm": "/dev/shm"}  # noqa: S108 emptyDirs of the container  # nosec B108
 

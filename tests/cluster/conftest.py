@@ -23,6 +23,7 @@ from localkube.images import Image
 from localkube.keeper import Keeper
 from localkube.node import Capacity
 from localkube.operator_process import OperatorProcess, established
+from nim import nim_image
 from rerankers import Rerankers
 from standin import StandIn
 
@@ -129,6 +130,15 @@ def stand_in(rerankers: Rerankers, tmp_path: Path) -> StandIn:
     folder = tmp_path / "stand-in"
     folder.mkdir()
     return StandIn(rerankers.cluster, folder)
+
+
+@pytest.fixture
+def nvidias_image(cluster: Cluster) -> Iterator[None]:
+    """What stands in for it."""
+    image = nim_image()
+    cluster.add_image(image)
+    yield
+    cluster.remove_image(image.reference)
 
 
 @pytest.fixture(scope="module")

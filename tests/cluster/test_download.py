@@ -11,6 +11,8 @@ import pytest
 from localhub import LocalHub
 
 from localkube.cluster import small_model
+from localkube.operator_process import OperatorProcess
+from localkube.processes import wait_until
 from rerankers import Rerankers
 
 NAME, FIRST, SECOND = "acme/minilm", "1" * 40, "2" * 40
@@ -84,3 +86,33 @@ def test_a_token_that_the_hub_refuses_is_said(rerankers: Rerankers, hub: LocalHu
     put_token(rerankers, TOKEN)
     rerankers.recheck_until_verified("docs")
     rerankers.wait_ready("docs")
+
+
+@pytest.mark.long
+def test_another_default_of_the_proxy_is_for_what_is_not_downloaded_yet(
+    rerankers: Rerankers, operator: OperatorProcess, hub: LocalHub
+) -> None:
+    def jobs(name: str) -> list[str]:
+        labels = {"app.kubernetes.io/instance": name}
+        found = rerankers.cluster.objects("batch/v1", "Job", rerankers.namespace, labels)
+        return [each["metadata"]["uid"] for each in found]
+
+    put_token(rerankers, TOKEN)
+    rerankers.apply("done", replicas=0, **source(hub))
+    rerankers.wait_deployment("done", bool)
+    downloaded = jobs("done")
+    with operator.started_with("--proxy-http", "http://127.0.0.1:9", "--proxy-ca", "authorities"):
+        rerankers.apply("fresh", replicas=0, **source(hub))
+        rerankers.wait_condition("fresh", "ReferencesResolved", "False", "NotFound")
+        rerankers.apply("done", replicas=0, service={"labels": {"touched": "yes"}}, **source(hub))
+        rerankers.wait_condition("done", "Available", "False", "Paused", generation=2)
+        assert rerankers.condition("done", "ReferencesResolved")["status"] == "True"
+        metadata = {"name": "authorities", "namespace": rerankers.namespace}
+        held = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": {"ca.crt": ""}}
+        rerankers.cluster.apply(held)
+        rerankers.wait_condition("fresh", "ReferencesResolved", "True")
+        (through_nowhere,) = wait_until("the download to begin", lambda: jobs("fresh") or None, timeout=60)
+    # Without it again: what could not be downloaded so is tried anew at once.
+    rerankers.wait_condition("fresh", "ModelVerified", "True")
+    assert through_nowhere not in jobs("fresh")
+    assert jobs("done") == downloaded

@@ -1,8 +1,5 @@
 """Rollouts: where there is no GPU to spare, where a new template fails, and where nothing should roll at all."""
 
-import contextlib
-from collections.abc import Iterator
-
 import pytest
 from certificates import Pair
 
@@ -104,7 +101,17 @@ def test_a_failed_rollout_is_taken_back_where_there_is_room_for_one_pod_alone(re
     rerankers.apply("docs", **ALL_OF_A_NODE, rollout=rollout)
     rerankers.wait_ready("docs")
     good = template(rerankers, "docs")
-    rerankers.apply("docs", **ALL_OF_A_NODE, rollout=rollout, server=BROKEN)
+    # What is refused beside it keeps nothing from being taken back.
+    quota = {"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "none"}}
+    hard = {"hard": {"count/ingresses.networking.k8s.io": "0"}}
+    rerankers.cluster.apply({**quota, "spec": hard}, namespace=rerankers.namespace)
+    rerankers.cluster.wait(
+        "v1", "ResourceQuota", "none", lambda found: found.get("status", {}).get("hard"), namespace=rerankers.namespace
+    )
+    outside = {"ingress": {"host": "rank.example.com"}}
+    rerankers.apply("docs", **ALL_OF_A_NODE, rollout=rollout, server=BROKEN, **outside)
+    refused = rerankers.wait_condition("docs", "Accepted", "False", "ChildRefused", generation=2)
+    assert "exceeded quota" in refused["message"]
     rerankers.wait_condition("docs", "Stalled", "True", "RolledBack", generation=2)
 
     def as_before(found: Json) -> bool:
@@ -224,16 +231,6 @@ def test_the_digest_of_a_value_is_keyed_by_what_only_the_operator_holds(
     assert {key for key in after if after[key] != before.get(key)} == {"reranking.dev/inputs"}
 
 
-@contextlib.contextmanager
-def started_with(operator: OperatorProcess, *arguments: str) -> Iterator[None]:
-    """The operator with other defaults, and what it was before."""
-    operator.restart_with(*arguments)
-    try:
-        yield
-    finally:
-        operator.restart_with()
-
-
 def test_an_upgrade_of_the_operator_rolls_nothing_until_the_spec_changes(
     rerankers: Rerankers, operator: OperatorProcess, cluster: Cluster
 ) -> None:
@@ -244,7 +241,7 @@ def test_an_upgrade_of_the_operator_rolls_nothing_until_the_spec_changes(
     before = rerankers.wait_deployment("docs", lambda found: found["spec"]["template"])
     rerankers.wait_condition("docs", "Available", "False", "Paused")
     jobs = rerankers.jobs("docs")
-    with started_with(operator, "--runtime-image", newer):
+    with operator.started_with("--runtime-image", newer):
         # A new service shows that the new operator is at work.
         rerankers.apply("fresh", replicas=0)
         fresh = rerankers.wait_deployment("fresh", lambda found: found["spec"]["template"])
@@ -258,26 +255,3 @@ def test_an_upgrade_of_the_operator_rolls_nothing_until_the_spec_changes(
             "docs", lambda found: found["spec"]["template"] != before and found["spec"]["template"]
         )
         assert rolled["spec"]["containers"][0]["image"] == newer
-
-
-@pytest.mark.long
-def test_another_proxy_of_the_operator_rolls_nothing_and_is_in_what_is_made_from_then_on(
-    rerankers: Rerankers, operator: OperatorProcess
-) -> None:
-    nim = {"runtime": "NIM", "image": {"repository": "nvcr.io/nim/nvidia/reranker", "tag": "1"}, "model": None}
-    rerankers.apply("before", replicas=0, **nim)
-    before = rerankers.wait_deployment("before", lambda found: found["spec"]["template"])
-    with started_with(operator, "--proxy-https", "http://proxy.example:3128", "--proxy-ca", "authorities/bundle.pem"):
-        rerankers.apply("after", replicas=0, **nim)
-        missing = rerankers.wait_condition("after", "ReferencesResolved", "False", "NotFound")
-        assert "the operator's default of spec.proxy.caConfigMap" in missing["message"]
-        authorities = {"apiVersion": "v1", "kind": "ConfigMap", "data": {"bundle.pem": ""}}
-        named = {"name": "authorities", "namespace": rerankers.namespace}
-        rerankers.cluster.apply({**authorities, "metadata": named})
-        made = rerankers.wait_deployment("after", lambda found: found["spec"]["template"])
-        variables = {each["name"]: each.get("value") for each in made["spec"]["containers"][0]["env"]}
-        assert variables["HTTPS_PROXY"] == "http://proxy.example:3128"
-        assert variables["SSL_CERT_FILE"] == "/etc/reranker/ca/bundle.pem"
-        rerankers.apply("before", replicas=0, service={"labels": {"touched": "yes"}}, **nim)
-        rerankers.wait_condition("before", "Available", "False", "Paused", generation=2)
-        assert template(rerankers, "before") == before

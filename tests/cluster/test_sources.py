@@ -1,8 +1,4 @@
-"""Where a model can come from beside a volume, and NVIDIA's image in the runtime's place.
-
-NVIDIA's own image cannot be had here. The bundled runtime keeps the same contract, so it stands in for it: started by
-its image's entrypoint, with nothing set for it but what NVIDIA documents.
-"""
+"""Where a model can come from beside a volume, and NVIDIA's image in the runtime's place."""
 
 from __future__ import annotations
 
@@ -11,18 +7,14 @@ from typing import Any
 
 import pytest
 
-from localkube.cluster import MODEL_PATH, Cluster, small_model
+from localkube.cluster import Cluster, small_model
 from localkube.images import Image
+from localkube.operator_process import OperatorProcess
+from nim import NIM
 from rerankers import Rerankers
 
 IMAGE_VOLUMES = pytest.mark.since(35, "image volumes, which 1.34 has behind a feature gate")
 MODEL_IMAGE = "registry.example/models/minilm:1"
-NIM_REPOSITORY, NIM_TAG = "registry.example/nim/minilm", "1.8.0"
-NIM: dict[str, Any] = {
-    "model": None,  # the image's own
-    "runtime": "NIM",
-    "image": {"repository": NIM_REPOSITORY, "tag": NIM_TAG},
-}
 
 
 @pytest.fixture
@@ -31,21 +23,6 @@ def model_image(cluster: Cluster) -> Iterator[None]:
     cluster.add_image(Image(MODEL_IMAGE, files={"/models/minilm": str(small_model())}))
     yield
     cluster.remove_image(MODEL_IMAGE)
-
-
-@pytest.fixture
-def nim_image(cluster: Cluster) -> Iterator[None]:
-    """What stands in for NVIDIA's image."""
-    serve = ["reranker-runtime", "serve"]
-    image = Image(
-        f"{NIM_REPOSITORY}:{NIM_TAG}",
-        entrypoint=serve,
-        files={MODEL_PATH: str(small_model())},
-        env={"NIM_MODEL_PATH": MODEL_PATH},
-    )
-    cluster.add_image(image)
-    yield
-    cluster.remove_image(image.reference)
 
 
 def source(**given: Any) -> dict[str, Any]:
@@ -83,7 +60,7 @@ def test_a_model_image_that_cannot_be_pulled_is_known_before_a_pod_ranks(reranke
     assert rerankers.rank("docs", "which way?", ["two roads"])["rankings"]  # the old pod serves
 
 
-@pytest.mark.usefixtures("nim_image")
+@pytest.mark.usefixtures("nvidias_image")
 def test_nvidias_image_takes_the_runtimes_place(rerankers: Rerankers) -> None:
     rerankers.apply("docs", **NIM, nim={"apiKeySecret": {"name": "ngc"}})
     missing = rerankers.wait_condition("docs", "ReferencesResolved", "False", "NotFound")
@@ -104,7 +81,7 @@ def test_nvidias_image_takes_the_runtimes_place(rerankers: Rerankers) -> None:
 
 
 @pytest.mark.long
-@pytest.mark.usefixtures("nim_image")
+@pytest.mark.usefixtures("nvidias_image")
 def test_from_the_bundled_runtime_to_nvidias_image_and_back(rerankers: Rerankers) -> None:
     rerankers.apply("docs")
     assert "digest" in rerankers.wait_ready("docs")["model"]
@@ -119,7 +96,38 @@ def test_from_the_bundled_runtime_to_nvidias_image_and_back(rerankers: Rerankers
 
 
 @pytest.mark.long
-@pytest.mark.usefixtures("nim_image")
+@pytest.mark.usefixtures("nvidias_image")
+def test_another_default_of_the_proxy_reaches_pods_that_never_served_and_no_others(
+    rerankers: Rerankers, operator: OperatorProcess
+) -> None:
+    rerankers.apply("served", **NIM)
+    rerankers.apply("stuck", **{**NIM, "image": {**NIM["image"], "tag": "none"}})
+    rerankers.wait_ready("served")
+    rerankers.wait_condition("stuck", "Progressing", "True", "ImagePull")
+    before = rerankers.deployment("served")["spec"]["template"]
+
+    def told(deployment: dict[str, Any]) -> dict[str, str]:
+        (container,) = deployment["spec"]["template"]["spec"]["containers"]
+        return {each["name"]: each.get("value", "") for each in container["env"]}
+
+    with operator.started_with("--proxy-https", "http://proxy.example:3128", "--proxy-ca", "authorities/bundle.pem"):
+        missing = rerankers.wait_condition("stuck", "ReferencesResolved", "False", "NotFound")
+        assert "the operator's default of spec.proxy.caConfigMap" in missing["message"]
+        rerankers.apply("served", service={"labels": {"touched": "yes"}}, **NIM)
+        rerankers.wait_ready("served", generation=2)
+        assert rerankers.condition("served", "ReferencesResolved")["status"] == "True"
+        assert rerankers.deployment("served")["spec"]["template"] == before
+
+        authorities = {"apiVersion": "v1", "kind": "ConfigMap", "data": {"bundle.pem": ""}}
+        named = {"name": "authorities", "namespace": rerankers.namespace}
+        rerankers.cluster.apply({**authorities, "metadata": named})
+        made = rerankers.wait_deployment("stuck", lambda found: "HTTPS_PROXY" in told(found) and found)
+        assert told(made)["HTTPS_PROXY"] == "http://proxy.example:3128"
+        assert told(made)["SSL_CERT_FILE"] == "/etc/reranker/ca/bundle.pem"
+
+
+@pytest.mark.long
+@pytest.mark.usefixtures("nvidias_image")
 def test_a_cache_outlives_its_service_and_is_found_again(rerankers: Rerankers) -> None:
     cached = {**NIM, "nim": {"cache": {"size": "1Gi"}}}
     rerankers.apply("docs", **cached)
@@ -136,7 +144,7 @@ def test_a_cache_outlives_its_service_and_is_found_again(rerankers: Rerankers) -
 
 
 @pytest.mark.long
-@pytest.mark.usefixtures("nim_image")
+@pytest.mark.usefixtures("nvidias_image")
 def test_a_cache_that_is_to_go_goes_when_no_pod_uses_it(rerankers: Rerankers) -> None:
     rerankers.apply("docs", **NIM, nim={"cache": {"size": "1Gi", "reclaim": "Delete"}})
     rerankers.apply("other", **NIM, nim={"cache": {"size": "1Gi", "reclaim": "Delete"}})
@@ -150,7 +158,7 @@ def test_a_cache_that_is_to_go_goes_when_no_pod_uses_it(rerankers: Rerankers) ->
     wait_claim_gone(rerankers, "other")
 
 
-@pytest.mark.usefixtures("nim_image")
+@pytest.mark.usefixtures("nvidias_image")
 def test_what_a_claim_cannot_become_is_said_in_the_servers_words(rerankers: Rerankers) -> None:
     rerankers.apply("docs", **NIM, nim={"cache": {"size": "1Gi"}})
     rerankers.wait_ready("docs")

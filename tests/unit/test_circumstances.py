@@ -82,13 +82,16 @@ class Server:
         return self.found.get((kind, name))
 
 
-def service() -> RerankerService:
+def service(on_failure: str = "Hold") -> RerankerService:
+    spec = SPEC | {"rollout": {"onFailure": on_failure}}
     metadata = {"name": "docs", "namespace": "search", "uid": "7"}
-    document = {"apiVersion": "reranking.dev/v1alpha1", "kind": "RerankerService", "metadata": metadata, "spec": SPEC}
+    document = {"apiVersion": "reranking.dev/v1alpha1", "kind": "RerankerService", "metadata": metadata, "spec": spec}
     return RerankerService.parse(document)
 
 
-def looked_at(server: Server, deployment: Json | None = FAILED_ONCE) -> Circumstances:
+def looked_at(
+    server: Server, deployment: Json | None = FAILED_ONCE, asked: RerankerService | None = None
+) -> Circumstances:
     """What an operator finds that has just started."""
 
     async def look() -> Circumstances:
@@ -97,7 +100,7 @@ def looked_at(server: Server, deployment: Json | None = FAILED_ONCE) -> Circumst
         try:
             await cache.complete(lambda _words: None)
             contents = Contents(server, cache, "reranker-system")  # type: ignore[arg-type]
-            return await circumstances(cache, contents, service(), deployment)
+            return await circumstances(cache, contents, asked or service(), deployment)
         finally:
             running.cancel()
             with contextlib.suppress(asyncio.CancelledError):
@@ -202,6 +205,14 @@ def test_nothing_is_read_where_no_rollout_has_failed() -> None:
     server = Server(things(), {})
     assert looked_at(server, deployment={"metadata": {}}) == looked_at(server, deployment=None) == {}
     assert server.read == set()
+
+
+def test_what_a_rollout_fails_with_is_what_holds_when_it_does() -> None:
+    """A round later it may be mended already, which would go unnoticed."""
+    said = [{"type": "Progressing", "status": "False", "reason": "ProgressDeadlineExceeded"}]
+    fails = {"metadata": {}, "status": {"conditions": said}}
+    assert looked_at(Server(things(), {}), fails, service("Rollback")) == looked_at(Server(things(), {}))
+    assert looked_at(Server(things(), {}), fails, service("Hold")) == {}
 
 
 def test_no_value_can_be_told_from_what_is_noted() -> None:

@@ -69,12 +69,12 @@ def test_a_secret_is_read_again_once_its_last_referrer_is_gone() -> None:
         async with watching(server) as cache:
             contents = Contents(server, cache, "reranker-system")  # type: ignore[arg-type]
             for name in ("first", "second"):
-                await resolve(cache, contents, service(name))
+                await resolve(cache, contents, service(name), None)
             contents.forget(cache.refer(("search", "first"), ()))
-            await resolve(cache, contents, service("second"))
+            await resolve(cache, contents, service("second"), None)
             assert server.read.count("tokens") == 1
             contents.forget(cache.refer(("search", "second"), ()))
-            await resolve(cache, contents, service("second"))
+            await resolve(cache, contents, service("second"), None)
         return server.read
 
     assert asyncio.run(scene()).count("tokens") == 2

@@ -7,6 +7,7 @@ from reranker_operator.api.runtime import Runtime
 from reranker_operator.contract import REFUSED_EXIT_CODE
 from reranker_operator.desired.metadata import CREDENTIALS, MODEL, MODEL_HASH, digest, metadata
 from reranker_operator.desired.pod import verifying_pod
+from reranker_operator.desired.proxy import as_said, proxy_note
 from reranker_operator.desired.source import verified_part
 
 
@@ -21,15 +22,27 @@ def model_hash(service: RerankerService, image: str) -> str | None:
 def model_job(service: RerankerService, image: str, credentials: str | None) -> dict[str, Any] | None:
     """The Job, under a name that changes with its spec (which a Job cannot change in place).
 
-    None for NVIDIA's image, which downloads by itself what only it can read.
+    It does not change with the operator's default of the proxy, which would have every model of a cluster downloaded
+    and checked anew at once. None for NVIDIA's image, which downloads by itself what only it can read.
     """
     verified = model_hash(service, image)
     if verified is None:
         return None
+    name = f"{service.name}-model-{digest([_spec(as_said(service), image), verified])}"
+    notes = {MODEL_HASH: verified} | ({CREDENTIALS: credentials} if credentials is not None else {})
+    return {
+        "apiVersion": "batch/v1",
+        "kind": "Job",
+        "metadata": metadata(service, name, MODEL, annotations=notes | proxy_note(service)),
+        "spec": _spec(service, image),
+    }
+
+
+def _spec(service: RerankerService, image: str) -> dict[str, Any]:
     template = verifying_pod(service, image, MODEL)
     containers = [each["name"] for part in ("initContainers", "containers") for each in template["spec"].get(part, ())]
     disrupted = [{"type": "DisruptionTarget", "status": "True"}]
-    spec = {
+    return {
         # No deadline: a pod that waits for a node or an image is told in the conditions, and goes on by itself.
         "backoffLimit": 3,
         # A verdict is final; a crash, an eviction or a lost node is not.
@@ -40,14 +53,6 @@ def model_job(service: RerankerService, image: str, credentials: str | None) -> 
             ]
         },
         "template": template,
-    }
-    name = f"{service.name}-model-{digest([spec, verified])}"
-    notes = {MODEL_HASH: verified} | ({CREDENTIALS: credentials} if credentials is not None else {})
-    return {
-        "apiVersion": "batch/v1",
-        "kind": "Job",
-        "metadata": metadata(service, name, MODEL, annotations=notes),
-        "spec": spec,
     }
 
 

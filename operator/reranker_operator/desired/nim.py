@@ -30,7 +30,7 @@ def nim_pod(service: RerankerService, image: str) -> dict[str, Any]:
     pod = service.spec.pod
     mounts = [_CACHE_MOUNT, SHM_MOUNT, *ca_mounts(service), *pod.volume_mounts]
     server = {
-        "name": "ranking",
+        "name": contract.RANKING_CONTAINER,
         **container(service, image, mounts, read_only_root=False),
         "env": _environment(service),
         "ports": [{"name": "api", "containerPort": contract.API_PORT, "protocol": "TCP"}],

@@ -35,7 +35,7 @@ def ranking_pod(service: RerankerService, image: str) -> dict[str, Any]:
         *pod.volume_mounts,
     ]
     server = {
-        "name": "ranking",
+        "name": contract.RANKING_CONTAINER,
         **container(service, image, [*mounts, *more]),
         "command": [contract.COMMAND, "serve"],
         "env": environment(service),

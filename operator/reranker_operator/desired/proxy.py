@@ -4,6 +4,8 @@ from typing import Any
 
 from reranker_operator import contract
 from reranker_operator.api import RerankerService
+from reranker_operator.api.proxy import DefaultProxy
+from reranker_operator.desired.metadata import PROXY, digest
 
 
 def proxy_variables(service: RerankerService) -> list[dict[str, Any]]:
@@ -29,3 +31,16 @@ def ca_volumes(service: RerankerService) -> list[dict[str, Any]]:
 def ca_mounts(service: RerankerService) -> list[dict[str, Any]]:
     """Where the container sees it."""
     return [{"name": each["name"], "mountPath": contract.CA_MOUNT, "readOnly": True} for each in ca_volumes(service)]
+
+
+def as_said(service: RerankerService) -> RerankerService:
+    """The service without what the operator has filled in."""
+    if not isinstance(service.spec.proxy, DefaultProxy):
+        return service
+    return service.model_copy(update={"spec": service.spec.model_copy(update={"proxy": None})})
+
+
+def proxy_note(service: RerankerService) -> dict[str, str]:
+    """The annotation of what was made with the operator's default, which may change while the spec does not."""
+    asked = service.spec.proxy
+    return {PROXY: digest(asked.model_dump(mode="json"))} if isinstance(asked, DefaultProxy) else {}

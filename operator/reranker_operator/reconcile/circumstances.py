@@ -9,12 +9,15 @@ import json
 from typing import Any
 
 from reranker_operator.api import RerankerService
+from reranker_operator.api.rollout import OnFailure
+from reranker_operator.api.runtime import Runtime
 from reranker_operator.desired.metadata import FAILED, FAILED_WITH, annotation, digest
+from reranker_operator.desired.revision import default_of_pods
 from reranker_operator.kube import Kind, KubeError
 from reranker_operator.kube.reflector import Knowledge
 from reranker_operator.reconcile.cache import Cache
 from reranker_operator.reconcile.contents import UNREADABLE, Contents
-from reranker_operator.reconcile.references import KINDS, Reference, references
+from reranker_operator.reconcile.references import KINDS, Reference, default_authorities, references
 
 Circumstances = dict[str, list[str]]
 """Kind, name and key of what is referred to -> its version and, where that may be read, its content. What nothing is
@@ -29,16 +32,25 @@ _NOT_OF_THE_POD = "spec.ingress."
 async def circumstances(
     cache: Cache, contents: Contents, service: RerankerService, deployment: dict[str, Any] | None
 ) -> Circumstances:
-    """What holds for `service`; nothing where no rollout has failed, so that no Secret is read for it."""
+    """What holds for `service`; nothing where no rollout has failed or just fails, so that no Secret is read for it."""
     found: Circumstances = {}
-    if annotation(deployment, FAILED) is None:
+    if annotation(deployment, FAILED) is None and not _fails(service, deployment):
         return found
-    for each in references(service):
+    if service.spec.runtime is Runtime.NIM:
+        found["default of spec.proxy"] = [default_of_pods(service) or "none"]
+    for each in (*references(service), *default_authorities(service, deployment)):
         if each.field.startswith(_NOT_OF_THE_POD):
             continue
         if (state := await _state(cache, contents, service.namespace, each)) is not None:
             found[" ".join(filter(None, (each.kind, each.name, each.key)))] = state
     return found
+
+
+def _fails(service: RerankerService, deployment: dict[str, Any] | None) -> bool:
+    """Whether a rollout has run out of time and is about to be taken back: what holds now is what it failed with."""
+    said = (deployment or {}).get("status", {}).get("conditions") or ()
+    out_of_time = any(each.get("reason") == "ProgressDeadlineExceeded" for each in said)
+    return out_of_time and service.spec.rollout.on_failure is OnFailure.ROLLBACK
 
 
 def have_changed(before: Circumstances, now: Circumstances) -> bool:

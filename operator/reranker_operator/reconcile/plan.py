@@ -7,7 +7,7 @@ from typing import Any
 from reranker_operator.api import KIND, RerankerService
 from reranker_operator.contract import REFUSED_EXIT_CODE
 from reranker_operator.desired import Desired, ModelReport
-from reranker_operator.desired.metadata import CREDENTIALS, MODEL_HASH, annotation
+from reranker_operator.desired.metadata import CREDENTIALS, MODEL_HASH, PROXY, annotation
 from reranker_operator.desired.report import last_words
 from reranker_operator.desired.revision import revision
 from reranker_operator.reconcile.observe import Observed
@@ -104,9 +104,10 @@ def plan(
     ]
     if wanted.service_account is None:
         delete += _spare_account(service, observed, templates)
-    if _is_worth_another_try(wanted, observed, verdict, now) and observed.job is not None:
+    otherwise = observed.job is not None and annotation(observed.job, PROXY) != annotation(wanted.model_job, PROXY)
+    if observed.job is not None and _is_worth_another_try(wanted, observed, verdict, now, otherwise=otherwise):
         delete.append(observed.job)  # its deletion is an event, and the next round makes it anew
-    elif wanted.model_job is not None and (not observed.missing or observed.job is not None):
+    elif wanted.model_job is not None and not otherwise and (not observed.missing or observed.job is not None):
         apply.append(_as_begun(wanted.model_job, observed.job))
     record = hand_over = None
     # A template that runs already is kept in repair whatever has gone missing since.
@@ -122,8 +123,15 @@ def plan(
     return Plan(apply=apply, delete=delete, record=record, hand_over=hand_over, generate=wanted.generated_keys)
 
 
-def _is_worth_another_try(wanted: Desired, observed: Observed, verdict: ModelVerdict, now: datetime.datetime) -> bool:
-    """Whether a failed Job is made anew: it broke a while ago without a verdict, or what it downloads with changed."""
+def _is_worth_another_try(
+    wanted: Desired, observed: Observed, verdict: ModelVerdict, now: datetime.datetime, *, otherwise: bool
+) -> bool:
+    """Whether a Job is made anew: it broke a while ago without a verdict, or what it downloads with changed.
+
+    With another default of the proxy (`otherwise`) also one that has not ended: it may wait for what never comes.
+    """
+    if otherwise and not verdict.verified:
+        return True
     if verdict.undecided_since is not None and (now - verdict.undecided_since).total_seconds() > RECHECK_SECONDS:
         return True
     changed = annotation(observed.job, CREDENTIALS) != annotation(wanted.model_job, CREDENTIALS)

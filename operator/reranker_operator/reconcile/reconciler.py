@@ -100,9 +100,11 @@ class Reconciler:
             raise
 
     async def _round(self, service: RerankerService, previous: dict[str, Any]) -> Outcome:
-        references = await resolve(self._cache, self._contents, service)
-        recalled = await self._recall(service, references)
+        deployment = self._cache.child(Kind.DEPLOYMENT, service.namespace, service.name)
+        references = await resolve(self._cache, self._contents, service, deployment)
+        recalled = await self._recall(service, references, deployment)
         wanted = desired(service, self._defaults, recalled.given)
+        references = references.used_by(service, wanted, deployment)
         observed = await self._observer.observe(service, wanted, references, self._now())
         verdict = judge(wanted, observed, self._now())
         planned = plan(service, wanted, observed, verdict, recalled, self._now())
@@ -133,16 +135,17 @@ class Reconciler:
         facts, target = self._ask(facts, applied.objects.get(("Service", service.name), observed.service), previous)
         status = status_of(facts, conditions(facts), previous)
         news = False
-        if trouble is None:
+        if trouble is None or ("Deployment", service.name) in applied.objects:
             news = await self._verdicts.keep(facts, status)  # before anybody is told: who reads it may rely on it
-        news |= await self._reporter.write(service, status, previous)
+        # Where something is refused, its words may be others each time.
+        news |= await self._reporter.write(service, status, previous) and trouble is None
         await self._reporter.repaired(service, applied.repaired)
         if recalled.room_for is not None and trouble is None:
             await self._reporter.made_room(service, recalled.room_for)
         if facts.failing is not None and trouble is not None:
             raise trouble  # the status tells it; the queue tries again, later each time
         # What was found out may call for more, such as a rollback; our own writes are no events that would say so.
-        again_in = 0.0 if news and trouble is None else self._again_in(facts, target)
+        again_in = 0.0 if news else self._again_in(facts, target)
         return Outcome(_summary(status), again_in, facts.probe)
 
     async def _document(self, key: Key) -> dict[str, Any] | None:
@@ -161,10 +164,11 @@ class Reconciler:
         self._observer.forget(key)
         self._contents.forget(self._cache.refer(key, ()))
 
-    async def _recall(self, service: RerankerService, references: References) -> Recalled:
+    async def _recall(
+        self, service: RerankerService, references: References, deployment: dict[str, Any] | None
+    ) -> Recalled:
         """What earlier rounds decided, read back from revisions, Deployment and pods."""
         key = service.namespace, service.name
-        deployment = self._cache.child(Kind.DEPLOYMENT, *key)
         revisions = self._cache.children(Kind.CONTROLLER_REVISION, key)
         # While something is missing, or may not be read, nothing rolls: pods that run have read it.
         unknown = references.inputs_unknown and deployment is not None
@@ -237,14 +241,14 @@ class Reconciler:
         told = earlier.get(ConditionType.RANKING_VERIFIED.value)
         if wanted.template_hash not in ready_templates(facts.deployment)[:1]:
             told = None  # it speaks of another template
-        self._prober.look(target, told=_is_good(told))
+        self._prober.look(target, told=_has_ranked(told))
         return replace(facts, probe=self._prober.latest(target), told=told), target
 
     def _again_in(self, facts: Facts, target: Target | None) -> float | None:
         """When to look again where no event asks for it."""
         waits = [facts.recalled.switch_in]
         if target is not None:
-            waits.append(self._prober.due_in(target, told=_is_good(facts.told)))
+            waits.append(self._prober.due_in(target, told=_has_ranked(facts.told)))
         if facts.refused is not None:
             waits.append(REFUSED_SECONDS)
         if facts.verdict.undecided_since is not None:
@@ -273,8 +277,11 @@ def _not_understood(error: InvalidResourceError) -> tuple[Reason, str]:
     return Reason.INVALID, said
 
 
-def _is_good(told: dict[str, Any] | None) -> bool:
-    return told is not None and told["status"] == Status.TRUE.value
+def _has_ranked(told: dict[str, Any] | None) -> bool:
+    """Whether an earlier operator saw it rank: while a certificate is renewed, that is what it says then."""
+    return told is not None and (
+        told["status"] == Status.TRUE.value or told["reason"] == Reason.CERTIFICATE_PENDING.value
+    )
 
 
 def _refusal(planned: Plan, trouble: KubeError | None) -> str | None:

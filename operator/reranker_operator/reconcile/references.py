@@ -1,14 +1,17 @@
 """What a spec refers to by name, and which of it is missing."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
+from reranker_operator import contract
 from reranker_operator.api import RerankerService
 from reranker_operator.api.cache import Cache as ModelCache
+from reranker_operator.api.proxy import DefaultProxy
 from reranker_operator.api.runtime import Runtime
 from reranker_operator.api.source import HuggingFaceSource, PersistentVolumeClaimSource
 from reranker_operator.api.spec import Spec
-from reranker_operator.desired.metadata import digest
+from reranker_operator.desired import Desired
+from reranker_operator.desired.metadata import MODEL_HASH, annotation, digest
 from reranker_operator.desired.pod import keys_secret
 from reranker_operator.kube import Kind
 from reranker_operator.kube.reflector import Knowledge
@@ -59,6 +62,19 @@ class References:
     inputs_unknown: bool = False
     """Whether some of what `inputs` stands for may not be read just now: it may be what it was."""
     credentials_unknown: bool = False
+    missing_authorities: tuple[Missing, ...] = ()
+    """What the operator's default names, or named: missing only where it is used."""
+
+    def used_by(self, service: RerankerService, wanted: Desired, deployment: dict[str, Any] | None) -> "References":
+        """The same with those among what is missing that `wanted` reads: pods that download, or a Job to be run."""
+        template = wanted.template
+        if service.spec.runtime is Runtime.BUNDLED:
+            if wanted.model_job is None or annotation(deployment, MODEL_HASH) == wanted.model_hash:
+                return self
+            template = wanted.model_job["spec"]["template"]
+        used = {each.name for each in _mounted_authorities(template)}
+        more = [each for each in self.missing_authorities if each.reference.name in used]
+        return replace(self, missing=[*self.missing, *more])
 
 
 KINDS = {
@@ -79,8 +95,8 @@ def references(service: RerankerService) -> list[Reference]:
     spec = service.spec
     found: list[Reference] = []
     found += _of_source(spec) if spec.runtime is Runtime.BUNDLED else _of_nim(spec)
-    if spec.proxy is not None and (ca := spec.proxy.ca_config_map) is not None:
-        found.append(Reference("ConfigMap", ca.name, f"{spec.proxy.said_in}.caConfigMap", ca.key))
+    if not isinstance(spec.proxy, DefaultProxy):
+        found += _of_proxy(spec)
     found += [Reference("Secret", each.name, "spec.image.pullSecrets") for each in spec.image.pull_secrets]
     for variable in spec.server.env:
         found += _of_variable(variable)
@@ -96,6 +112,28 @@ def references(service: RerankerService) -> list[Reference]:
         if name is not None:
             found.append(Reference(kind, name, field))
     return sorted(set(found), key=lambda each: (each.field, each.kind, each.name, each.key or ""))
+
+
+def default_authorities(service: RerankerService, deployment: dict[str, Any] | None) -> list[Reference]:
+    """Certificates that the operator's default names, and those that it named when the pods' template was made."""
+    proxy = service.spec.proxy
+    if proxy is not None and not isinstance(proxy, DefaultProxy):
+        return []
+    before = _mounted_authorities(deployment["spec"]["template"]) if deployment is not None else []
+    return list(dict.fromkeys((*_of_proxy(service.spec), *before)))
+
+
+def _of_proxy(spec: Spec) -> list[Reference]:
+    if spec.proxy is None or (ca := spec.proxy.ca_config_map) is None:
+        return []
+    return [Reference("ConfigMap", ca.name, f"{spec.proxy.said_in}.caConfigMap", ca.key)]
+
+
+def _mounted_authorities(template: dict[str, Any]) -> list[Reference]:
+    """The operator's own volume in a pod template; the user's volumes have other names."""
+    volumes = [each for each in template["spec"].get("volumes") or () if each["name"] == contract.CA_VOLUME]
+    names = [(each.get("configMap") or {}).get("name") for each in volumes]
+    return [Reference("ConfigMap", name, f"{DefaultProxy.said_in}.caConfigMap") for name in names if name]
 
 
 def _of_source(spec: Spec) -> list[Reference]:
@@ -146,28 +184,24 @@ def _of_access(service: RerankerService) -> list[Reference]:
     return found
 
 
-async def resolve(cache: Cache, contents: Contents, service: RerankerService) -> References:
+async def resolve(
+    cache: Cache, contents: Contents, service: RerankerService, deployment: dict[str, Any] | None
+) -> References:
     """Look each reference up. A kind that the operator may not read is named as not checked, never as missing."""
-    named = references(service)
-    objects = sorted({(each.kind, each.name) for each in named})
+    named, authorities = references(service), default_authorities(service, deployment)
+    both = (*named, *authorities)
+    objects = sorted({(each.kind, each.name) for each in both})
     left = cache.refer((service.namespace, service.name), [(KINDS[kind], name) for kind, name in objects])
     contents.forget(left)
     found: dict[tuple[str, str], Entries | None] = {}
     for kind, name in objects:
-        keyed = any(each.kind == kind and each.name == name and (each.key or each.read) for each in named)
+        keyed = any(each.kind == kind and each.name == name and (each.key or each.read) for each in both)
         found[kind, name] = await _look_up(cache, contents, service.namespace, KINDS[kind], name, keyed=keyed)
-    missing: list[Missing] = []
-    unchecked: list[str] = []
-    for reference in named:
-        entries = found[reference.kind, reference.name]
-        if entries is UNREADABLE:
-            unchecked.append(f"{reference.kind} {reference.name}")
-        elif reference.optional:
-            continue
-        elif entries is None:
-            missing.append(Missing(Reference(reference.kind, reference.name, reference.field), service.namespace))
-        elif reference.key is not None and reference.key not in entries:
-            missing.append(Missing(reference, service.namespace))
+
+    def missing(among: list[Reference]) -> list[Missing]:
+        lacking = (_lacking(each, found[each.kind, each.name]) for each in among if not each.optional)
+        return list(dict.fromkeys(Missing(each, service.namespace) for each in lacking if each is not None))
+
     contents_of = {
         each: [each.field, each.kind, each.name, each.key, _digests(found[each.kind, each.name], each.key)]
         for each in named
@@ -176,13 +210,23 @@ async def resolve(cache: Cache, contents: Contents, service: RerankerService) ->
     read = [said for each, said in contents_of.items() if each.read]
     fetched_with = [said for each, said in contents_of.items() if each.fetched_with]
     return References(
-        missing=list(dict.fromkeys(missing)),
-        unchecked=list(dict.fromkeys(unchecked)),
+        missing=missing(named),
+        unchecked=list(dict.fromkeys(f"{each.kind} {each.name}" for each in unreadable)),
         inputs=digest(read) if read else None,
         credentials=digest(fetched_with) if fetched_with else None,
         inputs_unknown=any(each.read for each in unreadable),
         credentials_unknown=any(each.fetched_with for each in unreadable),
+        missing_authorities=tuple(missing(authorities)),
     )
+
+
+def _lacking(reference: Reference, entries: Entries | None) -> Reference | None:
+    """What of a reference leads nowhere: the thing, or its key."""
+    if entries is UNREADABLE:
+        return None
+    if entries is None:
+        return Reference(reference.kind, reference.name, reference.field)
+    return reference if reference.key is not None and reference.key not in entries else None
 
 
 async def _look_up(

@@ -12,8 +12,17 @@ from reranker_operator.api import RerankerService
 from reranker_operator.api.rollout import OnFailure, RolloutStrategy
 from reranker_operator.desired import Given
 from reranker_operator.desired.given import Template
-from reranker_operator.desired.metadata import FAILED, INPUTS, PROVEN, REPLACED, SPEC_HASH, TEMPLATE_HASH, annotation
-from reranker_operator.desired.revision import spec_hash
+from reranker_operator.desired.metadata import (
+    FAILED,
+    INPUTS,
+    PROVEN,
+    PROXY,
+    REPLACED,
+    SPEC_HASH,
+    TEMPLATE_HASH,
+    annotation,
+)
+from reranker_operator.desired.revision import default_of_pods, spec_hash
 from reranker_operator.reconcile.circumstances import Circumstances, have_changed, noted
 from reranker_operator.reconcile.observe import owned_by
 from reranker_operator.reconcile.progress import is_live
@@ -77,7 +86,7 @@ def recall(
     made_of = spec_hash(service, inputs)
     ours = (each for each in revisions if owned_by(each, service.uid))
     revisions = sorted(ours, key=lambda each: int(each["revision"]), reverse=True)
-    recorded = next((each for each in revisions if annotation(each, SPEC_HASH) == made_of), None)
+    recorded = _recorded(service, made_of, revisions, deployment)
     template = template_of(recorded) if recorded is not None else None
     hashed = template_hash(template)
     by_hash = {template_hash(template_of(each)): each for each in reversed(revisions)}
@@ -101,6 +110,19 @@ def recall(
     begins = make_room and annotation(deployment, REPLACED) != goal
     room_for = goal if begins else None
     return Recalled(given, made_of, recorded, proven, revisions, circumstances, failed, switch_in, room_for)
+
+
+def _recorded(service: RerankerService, made_of: str, revisions: list[Json], deployment: Json | None) -> Json | None:
+    """The revision of this spec: one that was Ready, else the one of the default that pods would be told today.
+
+    So a new default rolls no pods that have served, and reaches those that could not download by the old one.
+    """
+    of_spec = [each for each in revisions if annotation(each, SPEC_HASH) == made_of]
+    by_hash = {template_hash(template_of(each)): each for each in reversed(of_spec)}
+    told = default_of_pods(service)
+    best = [by_hash[each] for each in ready_templates(deployment) if each in by_hash]
+    best += [each for each in of_spec if annotation(each, PROXY) == told]
+    return best[0] if best else None
 
 
 def inputs_before(service: RerankerService, revisions: list[Json], deployment: Json | None) -> str | None:

@@ -1,7 +1,8 @@
 """The operator as a process of its own, with its ServiceAccount's token and exactly the rights the project ships."""
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -154,6 +155,15 @@ class OperatorProcess:
         """Stop and start."""
         self.stop()
         self.start()
+
+    @contextmanager
+    def started_with(self, *more: str) -> Iterator[None]:
+        """`restart_with` for a block, and back to what it was."""
+        self.restart_with(*more)
+        try:
+            yield
+        finally:
+            self.restart_with()
 
     def restart_with(self, *more: str) -> None:
         """Stop, and start with `more` arguments than it was made with; without any, as it was made."""
