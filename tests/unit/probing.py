@@ -46,11 +46,11 @@ class Ranker:
 
 
 class Watch:
-    """A prober of one target, whose clock stands until it is turned."""
+    """A prober of one target, whose clock stands until it is turned; `told` where an earlier one has seen it rank."""
 
-    def __init__(self, kube: Secrets, target: Target) -> None:
+    def __init__(self, kube: Secrets, target: Target, *, told: bool = False) -> None:
         self._now = datetime.datetime(2026, 11, 25, tzinfo=datetime.UTC)
-        self._target = target
+        self._target, self._told = target, told
         self.woken = 0
         self._prober = Prober(kube, self._wake, lambda: self._now)  # type: ignore[arg-type]
 
@@ -60,12 +60,12 @@ class Watch:
 
     def due_in(self) -> float:
         """Seconds until it is asked again."""
-        return self._prober.due_in(self._target, told=False)
+        return self._prober.due_in(self._target, told=self._told)
 
     async def look(self) -> Probe:
         """Look, and wait for the answer where it is time to ask."""
         is_due = self.due_in() <= 0
-        self._prober.look(self._target, told=False)
+        self._prober.look(self._target, told=self._told)
         if is_due:
             await until(lambda: self._latest is not None and self._latest.at == self._now)
         assert self._latest is not None

@@ -148,6 +148,16 @@ def test_only_the_secrets_own_certificate_is_the_one_however_much_they_have_in_c
     assert "not that of Secret docs-tls" in probe.message
 
 
+def test_a_certificate_that_may_sign_others_is_not_those_that_it_has_signed(tmp_path: Path) -> None:
+    """Many that sign themselves may: it is what `openssl req -x509` makes."""
+    own = named("docs of last year")
+    own = own._replace(shown=signed(own, own, authority=True))
+    _other, server = certificate(tmp_path, own)
+    probe = asyncio.run(ask(Secrets(tls_crt=own.shown), RANKED, server))
+    assert (probe.status, probe.reason) == (Status.UNKNOWN, Reason.RANKING_PENDING)
+    assert "not that of Secret docs-tls" in probe.message
+
+
 @pytest.mark.parametrize(
     "answer",
     [

@@ -127,6 +127,22 @@ def test_it_is_asked_for_by_the_services_name_over_tls_too(tmp_path: Path) -> No
     assert ranker.names == ["docs.search.svc"]
 
 
+@pytest.mark.parametrize(("told", "reason"), [(True, Reason.CERTIFICATE_PENDING), (False, Reason.RANKING_PENDING)])
+def test_a_certificate_that_is_renewed_while_the_operator_restarts_leaves_ready_what_has_ranked(
+    tmp_path: Path, told: bool, reason: Reason
+) -> None:
+    _served, context = certificate(tmp_path)
+    renewed, _context = certificate(tmp_path)
+
+    async def play() -> None:
+        async with Ranker().served(context) as port:
+            watch = Watch(Secrets(tls_crt=renewed), target(port, {"tls": "docs-tls"}), told=told)
+            watch.turn(BEAT_SECONDS)
+            assert (await watch.look()).reason is reason
+
+    asyncio.run(play())
+
+
 def test_after_a_restart_the_first_ones_are_spread_over_a_beat() -> None:
     now = [datetime.datetime(2026, 11, 25, tzinfo=datetime.UTC)]
     prober = Prober(Secrets(), lambda _key: None, lambda: now[0])  # type: ignore[arg-type]

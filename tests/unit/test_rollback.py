@@ -26,11 +26,11 @@ NOW = datetime.datetime(2026, 11, 22, 12, 0, tzinfo=datetime.UTC)
 SURGE, REPLACE = {"maxSurge": 1, "maxUnavailable": 0}, {"maxSurge": 0, "maxUnavailable": 1}
 
 
-def service(**pod: Any) -> RerankerService:
+def service(on_failure: str = "Rollback", **pod: Any) -> RerankerService:
     spec = {
         "model": {"source": {"inImage": {"path": "/models/a"}}},
         "replicas": 2,
-        "rollout": {"onFailure": "Rollback"},
+        "rollout": {"onFailure": on_failure},
         "pod": pod,
     }
     metadata = {"name": "docs", "namespace": "search", "uid": "7", "generation": 2}
@@ -49,7 +49,7 @@ REVISIONS = [
 def deployment(of: Desired, **notes: str) -> dict[str, Any]:
     """Half rolled out."""
     live = copy.deepcopy(of.deployment)
-    live["metadata"].update(generation=9, uid="d")
+    live["metadata"].update(generation=9, uid="d", resourceVersion="1")
     live["metadata"].setdefault("annotations", {}).update({PROVEN: GOOD.template_hash, **notes})
     live["status"] = {"observedGeneration": 9, "replicas": 2, "updatedReplicas": 1, "availableReplicas": 1}
     return live
@@ -138,15 +138,19 @@ WHOLE: Circumstances = {**BROKEN, "Secret docs-tls tls.crt": ["2", "whole"]}
 UNKNOWN: Circumstances = {"ServiceAccount other": ["1"]}
 
 
-def kept(live: dict[str, Any], of: Recalled) -> dict[str, Any]:
-    """The Deployment with what this round notes on it."""
+def kept(
+    live: dict[str, Any], of: Recalled, asked: RerankerService = LATER, *, others: tuple[str, ...] = ()
+) -> dict[str, Any]:
+    """The Deployment with what this round notes on it; notes of `others` stay, as they have written them, too."""
+    before = live["metadata"]["annotations"]
 
     class Server:
         async def apply(self, document: dict[str, Any], **_: object) -> dict[str, Any]:
             # One field manager's annotations: what it does not name goes.
-            annotations = {name: each for name, each in live["metadata"]["annotations"].items() if name not in NOTES}
-            noted = annotations | document["metadata"]["annotations"]
-            return {**live, "metadata": {**live["metadata"], "annotations": noted}}
+            theirs = {name: each for name, each in before.items() if name not in NOTES or name in others}
+            noted = theirs | document["metadata"]["annotations"]
+            version = live["metadata"]["resourceVersion"] + ("" if noted == before else "1")
+            return {**live, "metadata": {**live["metadata"], "annotations": noted, "resourceVersion": version}}
 
     class Cache:
         def __init__(self) -> None:
@@ -156,11 +160,12 @@ def kept(live: dict[str, Any], of: Recalled) -> dict[str, Any]:
             self.learned = document
 
     cache = Cache()
-    wanted = desired(LATER, Defaults(), of.given)
+    wanted = desired(asked, Defaults(), of.given)
     seen = observed(deployment=live)
-    facts = Facts(LATER, wanted, seen, judge(wanted, seen, NOW), of, live, refused=None)
+    facts = Facts(asked, wanted, seen, judge(wanted, seen, NOW), of, live, refused=None)
     status = {"conditions": [{"type": each.type.value, "status": each.status.value} for each in conditions(facts)]}
-    asyncio.run(Verdicts(Server(), cache).keep(facts, status))  # type: ignore[arg-type]
+    is_new = asyncio.run(Verdicts(Server(), cache).keep(facts, status))  # type: ignore[arg-type]
+    assert is_new == (cache.learned["metadata"]["annotations"] != before)
     return cache.learned
 
 
@@ -196,6 +201,25 @@ def test_a_failed_rollout_is_tried_again_once_what_the_spec_refers_to_has_change
     noted = kept(deployment(GOOD, **again["metadata"]["annotations"]), recalled(deployment(GOOD, **FAILURE), now=WHOLE))
     assert recalled(noted, now=WHOLE).failed
     assert not recalled(noted, now=BROKEN).failed
+
+
+def test_a_rollout_that_was_held_meanwhile_has_failed_no_more() -> None:
+    """It may have become Ready since: to roll back again would take pods that serve."""
+    held = service("Hold", serviceAccountName="other")
+    assert spec_hash(held, None) == spec_hash(LATER, None)
+    noted = {FAILED_WITH: json.dumps(BROKEN, sort_keys=True, separators=(",", ":"))}
+    live = deployment(GOOD, **FAILURE, **noted)
+    of = recall(held, None, None, REVISIONS, live, [], NOW, BROKEN)
+    after = kept(live, of, held)
+    assert not {FAILED, FAILED_WITH} & after["metadata"]["annotations"].keys()
+    assert strategy(recalled(deployment(BAD, **{PROVEN: BAD.template_hash}), now=BROKEN))[0] == BAD.template_hash
+
+
+def test_a_note_that_somebody_else_holds_on_to_is_no_news() -> None:
+    """As where a backup was restored: the round after would find the same, and the next."""
+    live = deployment(GOOD, **FAILURE, **{FAILED_WITH: json.dumps(BROKEN, sort_keys=True, separators=(",", ":"))})
+    after = kept(live, recalled(live, now=WHOLE), others=(FAILED, FAILED_WITH))
+    assert after["metadata"] == live["metadata"]
 
 
 def test_what_nothing_was_known_of_is_noted_later() -> None:

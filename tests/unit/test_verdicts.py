@@ -155,6 +155,38 @@ def test_how_a_container_ended_tells_a_crash_from_failed_probes(code: int, how: 
     assert "2 restarts" in cause.message
 
 
+RUNS: dict[str, Any] = {"state": {"running": {"startedAt": "2026-11-22T11:00:00Z"}}}
+WELL: dict[str, Any] = {"terminated": {"exitCode": 0, "reason": "Completed"}}
+SIDECAR: dict[str, Any] = {"name": "istio-proxy", "restartCount": 1, **RUNS, "lastState": WELL}
+CRASHED = {"terminated": {"exitCode": 1, "reason": "Error", "message": "boom"}}
+NO_IMAGE = {"state": {"waiting": {"reason": "ImagePullBackOff", "message": "not found"}}}
+
+
+@pytest.mark.parametrize(
+    ("ranking", "reason", "words"),
+    [
+        ({"restartCount": 0, **RUNS}, Reason.WARMING_UP, "has not scored its warm-up ranking"),
+        (
+            {"restartCount": 3, **RUNS, "lastState": CRASHED},
+            Reason.CRASHING,
+            "container ranking ended with exit code 1",
+        ),
+        ({"restartCount": 0, **NO_IMAGE}, Reason.IMAGE_PULL, "not found"),
+        ({"restartCount": 4, **RUNS, "lastState": WELL}, Reason.PROBES_FAILING, "container ranking ended with exit"),
+    ],
+    ids=["warms-up", "crashes", "no-image", "ends-well"],
+)
+def test_an_injected_container_that_was_restarted_hides_nothing(
+    ranking: dict[str, Any], reason: Reason, words: str
+) -> None:
+    """The kubelet tells of containers in the order of their names."""
+    pod = {"metadata": {"name": "docs-1"}, "status": {"containerStatuses": [SIDECAR, {"name": "ranking", **ranking}]}}
+    cause = cause_of([pod], None)
+    assert cause is not None
+    assert cause.reason is reason
+    assert words in cause.message
+
+
 def test_nvidias_image_is_not_held_back_by_a_verdict() -> None:
     asked = service(None, runtime="NIM", image={"repository": "registry.example/nim"})
     wanted = desired(asked, Defaults())

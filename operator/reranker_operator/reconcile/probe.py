@@ -55,7 +55,7 @@ PASSAGES: Final = (
     "i shall be telling this with a sigh",
 )
 
-_CERTIFICATE: Final = re.compile(rb"-----BEGIN ((?:X509 |TRUSTED )?CERTIFICATE)-----.*?-----END \1-----", re.DOTALL)
+_CERTIFICATE: Final = re.compile(rb"-----BEGIN ((?:X509 |TRUSTED )?CERTIFICATE)-----(.*?)-----END \1-----", re.DOTALL)
 """In a PEM file. The text around them is nobody's business, and may be in any language."""
 
 Key = tuple[str, str]
@@ -112,10 +112,15 @@ class _Wrong(Exception):  # noqa: N818
 
 
 class _Peer(ssl.SSLObject):
-    """Keeps what the handshake showed, as the connection may be gone by the time that one looks."""
+    """Shows the one certificate that is asked for, and no other that it has signed, or nothing is sent to it.
+
+    Keeps what the handshake showed, as the connection may be gone by the time that one looks.
+    """
 
     def do_handshake(self) -> None:
         super().do_handshake()
+        if self.getpeercert(binary_form=True) != self.context.wanted:  # type: ignore[attr-defined]
+            raise ssl.SSLCertVerificationError("another one, which that has signed, is shown")
         self.context.seen = self.getpeercert()  # type: ignore[attr-defined]
 
 
@@ -153,7 +158,7 @@ class Prober:
         """Ask if it is time to, and wake whoever waits when the answer is there."""
         self._waiting[target.key] = target
         if target.key not in self._running and self.due_in(target, told=told) <= 0:
-            self._running[target.key] = asyncio.create_task(self._ask(target))
+            self._running[target.key] = asyncio.create_task(self._ask(target, told=told))
 
     def forget(self, key: Key) -> None:
         """The service is gone."""
@@ -161,11 +166,11 @@ class Prober:
         self._waiting.pop(key, None)
         self._differs_since.pop(key, None)
 
-    async def _ask(self, target: Target) -> None:
+    async def _ask(self, target: Target, *, told: bool) -> None:
         before = self.latest(target)
         probe = None
         try:
-            probe = await self._judge(target)
+            probe = await self._judge(target, told=told)
             self._last[target.key] = target, probe
         finally:
             del self._running[target.key]
@@ -173,7 +178,7 @@ class Prober:
             if is_news or self._waiting.get(target.key) != target:
                 self._wake(target.key)
 
-    async def _judge(self, target: Target) -> Probe:
+    async def _judge(self, target: Target, *, told: bool) -> Probe:
         def said(status: Status, reason: Reason, message: str, **more: Any) -> Probe:
             return Probe(target.template, status, reason, message, self._now(), **more)
 
@@ -182,7 +187,7 @@ class Prober:
             revision, expires = await self._rank(target)
         except _Wrong as wrong:
             if wrong.reason is Reason.CERTIFICATE_PENDING:
-                return self._renewed(target, str(wrong))
+                return self._renewed(target, str(wrong), told=told)
             return said(Status.FALSE, wrong.reason, f"a ranking through {target.url} came back wrong: {wrong}")
         except _NoVerdict as unknown:
             return said(Status.UNKNOWN, unknown.reason, str(unknown))
@@ -213,15 +218,15 @@ class Prober:
             again_in=BEAT_SECONDS,
         )
 
-    def _renewed(self, target: Target, words: str) -> Probe:
+    def _renewed(self, target: Target, words: str, *, told: bool) -> Probe:
         """What another certificate than the Secret's means: a renewal that has not come to the pods, or a wrong one."""
         now, before = self._now(), self.latest(target)
         since = self._differs_since.setdefault(target.key, now)
         said = f"a ranking through {target.url} was not asked for: {words}"
         if (now - since).total_seconds() > RENEWAL_SECONDS:
             return Probe(target.template, Status.FALSE, Reason.RANKING_WRONG, said, now)
-        ranked = before is not None and before.reason is not Reason.RANKING_PENDING
-        # What has ranked goes on being ready meanwhile; what has not waits.
+        # What has ranked, be it for an earlier operator, goes on being ready meanwhile; what has not waits.
+        ranked = told if before is None else before.reason is not Reason.RANKING_PENDING
         reason = Reason.CERTIFICATE_PENDING if ranked else Reason.RANKING_PENDING
         return Probe(target.template, Status.UNKNOWN, reason, f"{said}; a renewed one takes about a minute", now)
 
@@ -288,6 +293,7 @@ class Prober:
         context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
         found = _CERTIFICATE.search(certificates)
         with contextlib.suppress(ssl.SSLError, ValueError):  # the pods say more plainly what is wrong with it
+            context.wanted = base64.b64decode(found[2]) if found is not None else b""  # type: ignore[attr-defined]
             context.load_verify_locations(cadata=found[0].decode("ascii") if found is not None else "")
         return context
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from reranker_operator.api import Reason
-from reranker_operator.contract import CHECK_CONTAINER, FETCH_CONTAINER
+from reranker_operator.contract import CHECK_CONTAINER, FETCH_CONTAINER, RANKING_CONTAINER
 from reranker_operator.desired.report import last_words
 
 _PULL = {"ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull", "RegistryUnavailable"}
@@ -68,8 +68,9 @@ def _of_pod(pod: dict[str, Any]) -> Iterator[Cause]:
         if condition["type"] == "PodScheduled" and condition.get("reason") == "Unschedulable":
             yield Cause(Reason.UNSCHEDULABLE, f"{name} fits no node: {condition.get('message', '')}")
             return
-    causes = [_of_container(name, each) for each in status.get("initContainerStatuses", ())]
-    causes += [_of_container(name, each) or _of_stopped(name, each) for each in status.get("containerStatuses", ())]
+    containers = [*status.get("initContainerStatuses", ()), *status.get("containerStatuses", ())]
+    # Of what is wrong for certain first.
+    causes = [read(name, each) for read in (_of_container, _of_stopped) for each in containers]
     if (first := next(filter(None, causes), None)) is not None:
         yield first
         return
@@ -108,9 +109,9 @@ def _of_container(pod: str, status: dict[str, Any]) -> Cause | None:
 
 
 def _of_stopped(pod: str, status: dict[str, Any]) -> Cause | None:
-    """A server that ended well and was started again was asked to end; nobody but the kubelet does that in a pod."""
+    """A server that ended in good order and was started again: who asked it to end in a pod is mostly the kubelet."""
     ended, restarts = status.get("lastState", {}).get("terminated"), status.get("restartCount", 0)
-    if not restarts or not ended or ended.get("exitCode", 0) != 0:
+    if status["name"] != RANKING_CONTAINER or not restarts or not ended or ended.get("exitCode", 0) != 0:
         return None
-    where = f"{pod}, container {status['name']}"
-    return Cause(Reason.PROBES_FAILING, f"{where} {_BY_PROBES} (exit code 0, {restarts} restarts)")
+    ending = f"{pod}, container {status['name']} ended with exit code 0 ({restarts} restarts)"
+    return Cause(Reason.PROBES_FAILING, f"{ending}, as a server does whose startup or liveness probe failed")

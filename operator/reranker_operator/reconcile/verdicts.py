@@ -39,8 +39,10 @@ class Verdicts:
         metadata = {key: deployment["metadata"][key] for key in ("name", "namespace", "uid")}
         annotations = {name: note for name, note in notes.items() if note}
         document = {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {**metadata, "annotations": annotations}}
-        self._cache.learn(await self._kube.apply(document, manager=MANAGER))
-        return True
+        noted = await self._kube.apply(document, manager=MANAGER)
+        self._cache.learn(noted)
+        # What somebody else wrote, too, stays: that is nothing new, however often it is told.
+        return bool(noted["metadata"]["resourceVersion"] != deployment["metadata"]["resourceVersion"])
 
 
 def _ready_templates(facts: Facts, status: dict[str, Any], before: list[str]) -> list[str]:
@@ -54,10 +56,11 @@ def _ready_templates(facts: Facts, status: dict[str, Any], before: list[str]) ->
 def _failure(facts: Facts, deployment: dict[str, Any]) -> dict[str, str | None]:
     """Which spec failed, and with what it referred to."""
     recalled = facts.recalled
-    rolls_back = facts.service.spec.rollout.on_failure is OnFailure.ROLLBACK and recalled.proven is not None
-    if rolls_back and facts.deadline_exceeded is not None:
+    rolls_back = facts.service.spec.rollout.on_failure is OnFailure.ROLLBACK
+    if rolls_back and recalled.proven is not None and facts.deadline_exceeded is not None:
         return {FAILED: recalled.made_of, FAILED_WITH: note({}, recalled.circumstances)}
-    if recalled.failed:
+    if rolls_back and recalled.failed:
         return {FAILED: recalled.made_of, FAILED_WITH: note(noted(deployment), recalled.circumstances)}
-    # The spec, or what it refers to, has moved on, and may come back: then it is another try.
+    # The spec, or what it refers to, has moved on, and may come back: then it is another try. So it is where the spec
+    # asked to hold it meanwhile: it may have become Ready.
     return {FAILED: None, FAILED_WITH: None}
