@@ -10,7 +10,7 @@ import pytest
 from queueing import Play, scenario, until
 
 from reranker_runtime.engine import queue
-from reranker_runtime.engine.rows import Ask, Plan, Row
+from reranker_runtime.engine.rows import Ask, Passage, Plan, Row
 from reranker_runtime.errors import InvalidRequest
 
 SPLIT = {"RERANKER_MAX_PASSAGES": "2", "RERANKER_SPLIT_LARGE_REQUESTS": "true"}
@@ -122,3 +122,91 @@ def test_what_is_wrong_with_the_first_part_ends_the_others_before_they_are_read(
         assert read == ["q0"]
 
     scenario(script)
+
+
+TEMPLATE, IMAGE, LIMIT = 20, 90, 100
+"""Tokens of what stands around each text, of an image, and of any row; a text has one for each letter."""
+
+
+def counts_letters(play: Play) -> None:
+    def tokens(ask: Ask, passage: Passage) -> int:
+        if passage.image is not None:
+            return IMAGE
+        length = len(passage.text)
+        if ask.chunking is not None:
+            length = min(length, ask.chunking.tokens or length)
+        return min(TEMPLATE + length, LIMIT)
+
+    texts = play.scorer.plan
+
+    def plan(ask: Ask) -> Plan:
+        made = texts(ask)
+        rows = [Row(row.ids * tokens(ask, passage)) for row, passage in zip(made.rows, ask.passages, strict=True)]
+        return Plan(rows, made.places, 0, 0, 0)
+
+    play.scorer.plan, play.scorer.limit = plan, LIMIT  # type: ignore[method-assign]
+
+
+def texts(*counts: tuple[int, int]) -> list[dict[str, Any]]:
+    """So many texts of so many letters, and so on."""
+    return [{"text": "x" * letters} for count, letters in counts for _ in range(count)]
+
+
+PICTURE = {"image": "AAAA"}
+
+
+@pytest.mark.parametrize(
+    ("passages", "fields"),
+    [
+        pytest.param(texts((2, 2), (6, 1000)), {"max_tokens_per_doc": 10}, id="short, then cut"),
+        pytest.param(texts((2, 1000), (6, 2)), {"max_tokens_per_doc": 10}, id="cut, then short"),
+        pytest.param(texts((2, 2), (4, 1000)), {"max_chunks_per_doc": 1}, id="short, then cut to chunks"),
+        pytest.param(texts((2, 2), (6, 60)), {}, id="short, then long"),
+        pytest.param(texts((2, 80), (20, 1)), {}, id="long, then short"),
+        pytest.param([PICTURE, PICTURE, *texts((10, 1))], {}, id="images, then texts"),
+        pytest.param([*texts((2, 1)), *[PICTURE] * 5], {}, id="texts, then images"),
+    ],
+)
+def test_a_request_is_let_in_whose_first_part_is_unlike_the_others(
+    passages: list[dict[str, Any]], fields: dict[str, Any]
+) -> None:
+    """Each takes less than 600 tokens."""
+
+    async def script(play: Play) -> None:
+        running = await play.busy("a", "b")
+        counts_letters(play)
+        play.pool._rate = 1.0
+        body = {"query": {"text": "q"}, "passages": passages, "truncate": "END"} | fields
+        async with play.served() as client:
+            asked = asyncio.create_task(client.post("/v1/ranking", json=body))
+            await until(lambda: (play.waiting() == 1 and not play.queue._errands) or asked.done())
+            play.scorer.turns.release(100)
+            answer = await asked
+        assert answer.status_code == 200, answer.text
+        assert len((await running).logits) == 2
+
+    scenario(script, **SPLIT, NIM_REQUEST_TIMEOUT_S="600")
+
+
+@pytest.mark.parametrize(
+    ("passages", "tokens"),
+    [
+        (texts((1, 2), (1, 40), (10, 60)), 22 + 60 + 10 * 80),
+        (texts((1, 2), (1, 40), (10, 1000)), 22 + 60 + 10 * 100),
+        ([PICTURE, *texts((1, 1)), *[PICTURE] * 4, *texts((10, 1))], 5 * 90 + 11 * 21),
+    ],
+)
+def test_the_guess_knows_a_template_a_limit_and_images(passages: list[dict[str, Any]], tokens: int) -> None:
+    async def script(play: Play) -> None:
+        running = await play.busy("a", "b")
+        counts_letters(play)
+        play.pool._rate = 1.0
+        async with play.served() as client:
+            answer = await client.post("/v1/ranking", json={"query": {"text": "q"}, "passages": passages})
+        assert answer.status_code == 503
+        assert f"alone would take about {tokens} seconds where 600 are allowed" in answer.json()["message"]
+        play.scorer.turns.release(100)
+        assert len((await running).logits) == 2
+        assert play.scorer.begun == ["a", "b"]
+
+    scenario(script, **SPLIT, NIM_REQUEST_TIMEOUT_S="600")

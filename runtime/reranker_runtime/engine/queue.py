@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from reranker_runtime.engine.errand import Abandoned, Errand
+from reranker_runtime.engine.estimate import whole
 from reranker_runtime.engine.pool import Job, Pool
 from reranker_runtime.engine.rows import Ask, Plan, Scores
 from reranker_runtime.errors import TimedOut, Unavailable
@@ -66,11 +67,6 @@ def given_up(settings: Settings) -> TimedOut:
 
 def stopping() -> Unavailable:
     return refused("stopping", "the server stopped before the request was done; ask another replica")
-
-
-def _letters(ask: Ask) -> list[int]:
-    """Characters that each passage is read with; 1 where there is none, for tokens there are in any case."""
-    return [1 + len(ask.query) + len(passage.text) for passage in ask.passages]
 
 
 class Queue:
@@ -225,7 +221,7 @@ class Queue:
         rate, limit = self._pool.rate, self._settings.request_timeout
         if not rate or not self._pool.waiting:
             return
-        alone = self._whole(plan, ask, parts) / rate
+        alone = whole(plan, ask, parts, self._scorer.limit) / rate
         if alone > limit:
             raise refused(
                 "estimated_time",
@@ -244,16 +240,6 @@ class Queue:
                 "try again later, or add replicas",
                 wait,
             )
-
-    def _whole(self, plan: Plan, ask: Ask, parts: Sequence[Ask]) -> float:
-        """Tokens of the request of which this is a part; the other parts' are taken to be as long as its own."""
-        if len(parts) < 2:  # noqa: PLR2004
-            return plan.work
-        if ask.pictured:
-            return plan.work / len(ask.passages) * sum(len(part.passages) for part in parts)
-        each = plan.work / sum(_letters(ask))
-        longest = math.inf if ask.chunking else self._scorer.limit
-        return sum(min(each * letters, longest) for part in parts for letters in _letters(part))
 
     def close(self) -> None:
         """Answer whatever is not done: the process is about to end."""
