@@ -210,6 +210,12 @@ def test_labels_are_those_of_the_server_and_not_of_its_callers(watched: Any) -> 
     }
 
 
+@pytest.mark.parametrize("path", ["/v1/models", "/v1/v1/models"])
+def test_other_spellings_of_a_path_are_counted_by_their_own(watched: Any, path: str) -> None:
+    counted = changed(watched, lambda: watched.http.get(path).raise_for_status())
+    assert counted[requests(path, 200)] == 1
+
+
 def test_each_key_is_its_client(watched: Any) -> None:
     body = {"query": {"text": "w1"}, "passages": [{"text": "w2"}]}
 

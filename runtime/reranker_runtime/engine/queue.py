@@ -10,10 +10,12 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from reranker_runtime.engine.errand import Abandoned, Errand
+from reranker_runtime.engine.estimate import whole
 from reranker_runtime.engine.pool import Job, Pool
 from reranker_runtime.engine.rows import Ask, Plan, Scores
 from reranker_runtime.errors import TimedOut, Unavailable
@@ -28,6 +30,8 @@ LONG: Final = 2_000_000
 """Characters of a request that take about a second to tokenise."""
 IMAGE_BYTES: Final = 4 << 30
 """Of images that wait as pixels; one request alone may have as many as its planner allows."""
+LOOK_SECONDS: Final = 0.01
+"""Between two looks for room: workers take rows without a word to the event loop."""
 
 
 @dataclass(slots=True)
@@ -65,11 +69,6 @@ def stopping() -> Unavailable:
     return refused("stopping", "the server stopped before the request was done; ask another replica")
 
 
-def _letters(ask: Ask) -> list[int]:
-    """Characters that each passage is read with; 1 where there is none, for tokens there are in any case."""
-    return [1 + len(ask.query) + len(passage.text) for passage in ask.passages]
-
-
 class Queue:
     """Bounded in requests, in tokens and in time."""
 
@@ -79,6 +78,12 @@ class Queue:
         self._tokenizers = ThreadPoolExecutor(settings.tokenizers, thread_name_prefix="tokenise")
         self._long_texts = ThreadPoolExecutor(1, thread_name_prefix="tokenise-long")
         self._images = ThreadPoolExecutor(settings.tokenizers, thread_name_prefix="see")
+        self._turns = {
+            self._tokenizers: asyncio.Semaphore(settings.tokenizers),
+            self._long_texts: asyncio.Semaphore(1),
+            self._images: asyncio.Semaphore(settings.tokenizers),
+        }
+        """Of parts that are let in whatever they hold: as many as the threads work at."""
         self._errands: set[Errand] = set()
         """Of the requests that are being tokenised."""
         self._closed = False
@@ -129,11 +134,23 @@ class Queue:
         self, ask: Ask, times: Times, charge: Callable[[Plan], None], parts: Sequence[Ask], *, admitted: bool
     ) -> Scores:
         latest = None if admitted else self._loop.time() + self._settings.max_queue_seconds
+        threads = self._threads(ask)
         errand = Errand(self._metrics.tokenised.inc)
         self._errands.add(errand)
         try:
-            async with asyncio.timeout_at(latest):
-                plan = await self._loop.run_in_executor(self._threads(ask), errand.run, self._scorer.plan, ask)
+            async with self._turns[threads] if admitted else nullcontext():
+                if admitted:
+                    await self._room(pictured=ask.pictured)
+                async with asyncio.timeout_at(latest):
+                    plan = await self._loop.run_in_executor(threads, errand.run, self._scorer.plan, ask)
+                times.tokenised = time.monotonic()
+                if self._closed:
+                    raise stopping()
+                if not admitted:
+                    self._make_room(plan)
+                    self._admit(plan, ask, parts)
+                charge(plan)
+                job = self._pool.submit(plan)
         except TimeoutError:
             raise self._waited_too_long() from None
         except Abandoned:
@@ -141,14 +158,6 @@ class Queue:
         finally:
             errand.abandon()  # a thread that is still at it stops at the next part of the texts
             self._errands.discard(errand)
-        times.tokenised = time.monotonic()
-        if self._closed:
-            raise stopping()
-        self._make_room(plan)
-        if not admitted:
-            self._admit(plan, ask, parts)
-        charge(plan)
-        job = self._pool.submit(plan)
         self._jobs.add(job)
         future = asyncio.wrap_future(job.future)
         timer = None if latest is None else self._loop.call_at(latest, self._expire, job)
@@ -167,13 +176,28 @@ class Queue:
             return self._images
         return self._tokenizers if ask.letters < LONG else self._long_texts
 
+    async def _room(self, *, pictured: bool) -> None:
+        """Wait until no more waits than may, for a part of a request that was let in.
+
+        To refuse it would throw away what was ranked of the request, or refuse one part for its siblings. So the queue
+        holds more than its bounds by what `_turns` allow, and never by a part of every request that was let in.
+        """
+        most = self._settings.max_queue_tokens
+        while self._pool.waiting > most or (pictured and self._held > IMAGE_BYTES):  # noqa: ASYNC110 - see there
+            await asyncio.sleep(LOOK_SECONDS)
+
+    @property
+    def _held(self) -> int:
+        """Bytes of the images that wait or are being scored."""
+        return sum(job.plan.image_bytes for job in self._jobs)
+
     def _make_room(self, plan: Plan) -> None:
         """Refuse what would make the queue too large; an empty one takes any."""
         waiting, work = self._pool.waiting, plan.work
         if not waiting:
             return
         # Text holds nothing: only who brings images asks what the others hold.
-        held = sum(job.plan.image_bytes for job in self._jobs) if plan.image_bytes else 0
+        held = self._held if plan.image_bytes else 0
         if plan.image_bytes and held + plan.image_bytes > IMAGE_BYTES:
             raise refused(
                 "queue_images",
@@ -197,7 +221,7 @@ class Queue:
         rate, limit = self._pool.rate, self._settings.request_timeout
         if not rate or not self._pool.waiting:
             return
-        alone = self._whole(plan, ask, parts) / rate
+        alone = whole(plan, ask, parts, self._scorer.limit) / rate
         if alone > limit:
             raise refused(
                 "estimated_time",
@@ -216,16 +240,6 @@ class Queue:
                 "try again later, or add replicas",
                 wait,
             )
-
-    def _whole(self, plan: Plan, ask: Ask, parts: Sequence[Ask]) -> float:
-        """Tokens of the request of which this is a part; the other parts' are taken to be as long as its own."""
-        if len(parts) < 2:  # noqa: PLR2004
-            return plan.work
-        if ask.pictured:
-            return plan.work / len(ask.passages) * sum(len(part.passages) for part in parts)
-        each = plan.work / sum(_letters(ask))
-        longest = math.inf if ask.chunking else self._scorer.limit
-        return sum(min(each * letters, longest) for part in parts for letters in _letters(part))
 
     def close(self) -> None:
         """Answer whatever is not done: the process is about to end."""

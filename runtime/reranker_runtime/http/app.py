@@ -12,7 +12,7 @@ from starlette.types import ASGIApp
 
 from reranker_runtime import version
 from reranker_runtime.errors import RequestError
-from reranker_runtime.http.catalogue import CatalogueRoutes
+from reranker_runtime.http.catalogue import MODELS_TOO, CatalogueRoutes
 from reranker_runtime.http.describe import SCHEMES, fit
 from reranker_runtime.http.doors import DOORS
 from reranker_runtime.http.envelope import Envelope
@@ -48,7 +48,8 @@ def api_app(
     routes = (ranking, CatalogueRoutes(service), HealthRoutes(service), PageRoutes(service))
     app = _app(*(each.router() for each in routes))
     fit(app.openapi(), service.settings)
-    paths = frozenset(app.openapi()["paths"]) | {"/", "/docs", "/openapi.json", *(door.path for door in DOORS)}
+    told = {"/", "/docs", "/openapi.json", *MODELS_TOO, *(door.path for door in DOORS)}
+    paths = frozenset(app.openapi()["paths"]) | told
     return Envelope(app, service, paths, keys, tracing)
 
 

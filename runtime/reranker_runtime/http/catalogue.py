@@ -23,6 +23,8 @@ from reranker_runtime.settings import Settings
 LICENSE: Final = "Apache-2.0"
 API: Final = "1.0.0"
 """NIM's, that is spoken here."""
+MODELS_TOO: Final = ("/v1/v1/models",)
+"""From a base that ends in /v1 already."""
 
 
 @dataclass(frozen=True)
@@ -81,7 +83,7 @@ class CatalogueRoutes:
                     "The names that requests may give as model",
                     answers.Models,
                     models(sample, 1_767_225_600),
-                    also=("/v1/v1/models",),  # from a base that ends in /v1 already
+                    also=MODELS_TOO,
                 ),
             ),
             "/v1/metadata": (

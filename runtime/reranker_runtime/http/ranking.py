@@ -128,6 +128,8 @@ class RankingRoutes:
         slots = asyncio.Semaphore(max(1, min(AT_ONCE, self._rules.most // largest)))
 
         async def in_turn(part: Ask, before: int) -> Scores:
+            if before:  # let in by its first part, before others of it wait: a request is not in its own way
+                await note.admitted.wait()
             async with slots:
                 return await self._score_one(part, before, parts, note)
 
@@ -143,14 +145,14 @@ class RankingRoutes:
                 task.cancel()
 
     async def _score_one(self, ask: Ask, before: int, parts: Sequence[Ask], note: Record) -> Scores:
-        first = note.rankings[0] if note.admitted else None
+        first = note.rankings[0] if note.admitted.is_set() else None
         times = Times()
         note.rankings.append(times)
 
         def charge(plan: Plan) -> None:
             # A request is let in or refused once, whatever parts it has.
-            (self._quota.charge if note.admitted else self._quota.take)(note.client, plan.tokens)
-            note.admitted = True
+            (self._quota.charge if note.admitted.is_set() else self._quota.take)(note.client, plan.tokens)
+            note.admitted.set()
 
         try:
             return await self._service.rank(ask, times, charge, first, parts)

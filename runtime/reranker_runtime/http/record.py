@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from dataclasses import dataclass, field
 
@@ -32,7 +33,7 @@ class Record:
     """When the last byte of the body was there."""
     parsed: float | None = None
     rankings: list[Times] = field(default_factory=list)
-    admitted: bool = False
+    admitted: asyncio.Event = field(default_factory=asyncio.Event)
     """Whether the queue and the client's quota let it in."""
     status: int = 0
     error: str = ""

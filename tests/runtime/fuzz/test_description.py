@@ -244,6 +244,33 @@ def test_failures_of_low_limits_are_as_described(path: str, low: Any, provoked: 
     provoked(low, path, f"{whole}: no tokens left", low.http.post(url, json=good, headers=greedy))
 
 
+TITLED = {"query": "w1", "documents": [{"title": "w2"}, "w3"], "rank_fields": ["title"]}
+READ: list[tuple[str, dict[str, Any]]] = [
+    *((path, TITLED) for path in ("/v1/rerank", "/v2/rerank", "/rerank")),
+    ("/v1/score", {"text_1": "w1", "text_2": {"text": "w2"}}),
+    ("/v1/score", {"text_1": "w1", "text_2": {"text": "w2", "title": "w3"}}),
+]
+REFUSED: list[tuple[str, dict[str, Any]]] = [
+    ("/v1/score", {"text_1": "w1", "text_2": {"title": "w2"}}),
+    ("/v1/score", {"text_1": "w1", "text_2": [{"title": "w2"}]}),
+    ("/v1/ranking", {"query": {"text": "w1"}, "passages": [{"title": "w2"}]}),
+    ("/v1/rerank", {"query": "w1", "documents": [7]}),
+]
+
+
+def test_bodies_are_described_as_they_are_read(bert: Any, tools: Environments) -> None:
+    description = described(bert)
+    bodies = [*READ, *REFUSED]
+    answered = [bert.http.post(path, json=body).status_code for path, body in bodies]
+    assert answered == [200] * len(READ) + [422] * len(REFUSED)
+    schemas = [
+        description["paths"][path]["post"]["requestBody"]["content"]["application/json"]["schema"] for path, _ in bodies
+    ]
+    pairs = [(schema, body) for schema, (_, body) in zip(schemas, bodies, strict=True)]
+    fits = [not wrong for wrong in faults_of(tools, description, pairs)]
+    assert fits == [True] * len(READ) + [False] * len(REFUSED)
+
+
 def test_strict_mode_refuses_as_described(strict: Any, provoked: Any) -> None:
     _, good = BODIES["nim"]
     provoked(strict, "/v1/ranking", "nim: unknown field", strict.http.post("/v1/ranking", json=good | {"top_k": 1}))

@@ -78,7 +78,11 @@ IMAGE: Final = (
 
 
 PARTS: Final = ("text", "image")
-"""Of which a passage has one at least."""
+"""Of which a passage has one at least, but where fields may be named that stand for a text."""
+HELD: Final[dict[str, Any]] = {
+    "anyOf": [{"required": [name], "properties": {name: {"type": "string"}}} for name in PARTS]
+}
+"""What a schema says of that."""
 
 
 class Body(BaseModel):
@@ -101,10 +105,7 @@ class Body(BaseModel):
 class Document(Body):
     """A passage as Cohere, Jina and others send it: a text, or an object that holds one."""
 
-    model_config = ConfigDict(
-        extra="allow",  # Cohere's clients name fields of their own in rank_fields
-        json_schema_extra={"anyOf": [{"required": [name], "properties": {name: {"type": "string"}}} for name in PARTS]},
-    )
+    model_config = ConfigDict(extra="allow")  # Cohere's clients name fields of their own in rank_fields
 
     text: str | None = None
     image: Image = Field(None, description=IMAGE)

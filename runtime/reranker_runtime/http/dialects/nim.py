@@ -33,7 +33,7 @@ class Query(Body):
 class RankedPassage(fields.Document):
     """What is ranked."""
 
-    model_config = ConfigDict(extra="ignore")
+    model_config = ConfigDict(extra="ignore", json_schema_extra=fields.HELD)
 
 
 def _text(value: object) -> object:

@@ -18,6 +18,7 @@ from reranker_runtime.http.dialects.rerank import fault
 from reranker_runtime.settings import MOST_PASSAGES
 
 LISTED: Final[dict[str, Any]] = {"type": "array", "minItems": 1, "maxItems": MOST_PASSAGES}
+HOLDING: Final = Document.model_json_schema() | fields.HELD
 
 
 def _listed(value: object) -> object:
@@ -34,7 +35,7 @@ class ScoreRequest(Body):
         WithJsonSchema({"anyOf": [{"type": "string"}, LISTED | {"items": {"type": "string"}}]}),
     ] = Field(
         validation_alias=AliasChoices("text_1", "queries", "query", "data_1"),
-        description="A query, or one for each document. Also called queries or data_1.",
+        description="A query, or one for each document. Also called queries, query or data_1.",
     )
     text_2: Annotated[
         Bounded[AnyDocument],
@@ -43,7 +44,8 @@ class ScoreRequest(Body):
             {
                 "anyOf": [
                     {"type": "string"},
-                    LISTED | {"items": {"anyOf": [{"type": "string"}, Document.model_json_schema()]}},
+                    LISTED | {"items": {"anyOf": [{"type": "string"}, HOLDING]}},
+                    HOLDING,
                 ]
             }
         ),
