@@ -14,9 +14,15 @@ Gap = Callable[[FaultProxy, Match], AbstractContextManager[None]]
 """A time during which nothing is heard of what matches."""
 
 
+def running(proxy: FaultProxy, match: Match) -> int:
+    """How many watches there are to be broken, once there are any: after a gap, a list may have told of all before."""
+    return wait_until("a watch to run", lambda: proxy.watching(match) or None, timeout=60)
+
+
 @contextmanager
 def cut(proxy: FaultProxy, match: Match) -> Iterator[None]:
     """Watches are cut, and afterwards go on where they were."""
+    running(proxy, match)
     with proxy.holding(lambda call: watches(call) and match(call)):
         assert proxy.cut_watches(match)
         yield
@@ -25,7 +31,7 @@ def cut(proxy: FaultProxy, match: Match) -> Iterator[None]:
 @contextmanager
 def refused(proxy: FaultProxy, match: Match) -> Iterator[None]:
     """Watches are cut, and who would go on is answered 410: the server has forgotten where that was."""
-    with proxy.failing(410, lambda call: watches(call) and match(call), times=proxy.watching(match)) as fault:
+    with proxy.failing(410, lambda call: watches(call) and match(call), times=running(proxy, match)) as fault:
         with cut(proxy, match):
             yield
         wait_until("each watch to be refused", lambda: fault.met == fault.times, timeout=60)
@@ -34,6 +40,7 @@ def refused(proxy: FaultProxy, match: Match) -> Iterator[None]:
 @contextmanager
 def expired(proxy: FaultProxy, match: Match) -> Iterator[None]:
     """Watches end with the event ERROR, 410 Expired, and what is there can be listed only afterwards."""
+    running(proxy, match)
     with proxy.holding(lambda call: readings(call) and match(call)):
         assert proxy.expire_watches(match)
         yield
