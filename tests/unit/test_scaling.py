@@ -70,6 +70,23 @@ def test_pods_that_are_needed_stay_though_nobody_waits() -> None:
     assert recommend(4, waits(0, 0, 0, 0, busy=0.69), 0.5, DEFAULT) == 4
     assert recommend(4, waits(0, 0, 0, 0, busy=0.01), 0.5, DEFAULT) == 1
     assert recommend(2, waits(0, 0, busy=1.0), 0.5, DEFAULT) == 2  # it is no reason to have more
+    # Those that cannot be read may be those that have most to do.
+    assert recommend(4, waits(0, 0, busy=0.65), 0.5, DEFAULT) == 4
+    assert recommend(10, waits(*[0] * 5, busy=0.69), 0.5, DEFAULT) == 10
+
+
+def test_pods_whose_batches_are_longer_than_a_look_stay() -> None:
+    """Four of them are busy all the time, and each tells of it once in four looks."""
+    asked = []
+    for look in range(40):
+        busy = [4.0 if (look + pod) % 4 == 0 else 0.0 for pod in (0, 0, 1, 2)]
+        asked.append(recommend(4, [Reading(0.0, each) for each in busy], 0.5, DEFAULT))
+    assert set(play(asked, DEFAULT, begin=4)) == {4}
+    # While one batch now and then keeps no pod.
+    assert (
+        play([recommend(4, waits(0, 0, 0, busy=0.0) + waits(0, busy=1.5), 0.5, DEFAULT)] * 21, DEFAULT, begin=4)[-1]
+        == 3
+    )
 
 
 def test_a_target_of_next_to_nothing_overflows_nothing() -> None:
@@ -170,6 +187,13 @@ def test_bounds_hold_at_once_whatever_is_read() -> None:
     assert play([None], slow, Bounds(2, 4), begin=1) == [2]
     assert play([50], DEFAULT, Bounds(2, 4), begin=2) == [4]
     assert play([0], SOON, Bounds(2, 4), begin=4) == [2]
+
+
+def test_after_a_long_silence_pods_stay_as_after_a_restart() -> None:
+    """What was recommended before says nothing any more, and the first word afterwards may be wrong."""
+    assert play([8] * 4 + [None] * 40 + [1] * 21, DEFAULT, begin=8) == [8] * 64 + [1]
+    # A shorter one leaves the window as it was.
+    assert play([8] * 4 + [None] * 10 + [1] * 11, DEFAULT, begin=8) == [8] * 23 + [1] * 2
 
 
 policies = st.lists(
@@ -287,7 +311,9 @@ def test_the_runtimes_own_page_is_understood() -> None:
         # A container that was started again counts from nothing.
         ({"started": 9, "waited": 2}, {"started": 1, "waited": 3}, None),
         ({}, {"tokens": 750}, Reading(0.0, 0.5)),
-        ({}, {"tokens": 9000}, Reading(0.0, 1.0)),
+        # A batch that took a minute.
+        ({}, {"tokens": 6000}, Reading(0.0, 4.0)),
+        ({}, {"tokens": 1e300}, Reading(0.0, 1000.0)),
         ({}, {"tokens": 1, "rate": 0}, Reading(0.0, 1.0)),
         ({}, {"rate": 0}, Reading(0.0, 0.0)),
         ({}, {"started": 1, "waited": 1e300}, Reading(86_400.0)),

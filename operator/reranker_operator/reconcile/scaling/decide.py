@@ -15,6 +15,8 @@ from reranker_operator.reconcile.scaling.rules import Direction, Rules, Select, 
 
 MOST_BUSY: Final = 0.7
 """Share of what they can score that pods may be busy after some were taken away; above it, queues begin to grow."""
+_SILENT_SECONDS: Final = 300.0
+"""After so long without a recommendation what was recommended before is over, as after a restart."""
 _LONGEST_SECONDS: Final = 3600.0
 """No window or period is longer."""
 _MANY: Final = 1e6
@@ -39,7 +41,7 @@ def recommend(current: int, readings: Sequence[Reading], target: float, rules: R
     """How many pods `readings` call for, with windows, rates and bounds left aside; None where nothing was read.
 
     Pods that are not there yet, not ready, or not readable are missing: they count as if nobody waited when there are
-    too few pods, and as exactly on target when there are too many.
+    too few pods, and as exactly on target, and as busy as pods may be, when there are too many.
     """
     if not readings:
         return None
@@ -52,7 +54,7 @@ def recommend(current: int, readings: Sequence[Reading], target: float, rules: R
     wanted = math.ceil(min(current * ratio, _MANY) - _HAIR)
     if up:
         return max(wanted, current)
-    busy = sum(each.busy for each in readings)
+    busy = sum(each.busy for each in readings) + missing * MOST_BUSY
     return min(current, max(wanted, math.ceil(busy / MOST_BUSY - _HAIR)))
 
 
@@ -70,7 +72,8 @@ class History:
             return bounds.clamp(current)
         if recommended is None:
             return current
-        if not self._recommended:
+        silent = max(_SILENT_SECONDS, rules.up.window, rules.down.window)
+        if not self._recommended or self._recommended[-1][0] < now - silent:
             # Whatever led to the present number was reason enough, until the windows have passed.
             self._recommended.append((now, current))
         self._recommended.append((now, recommended))

@@ -15,6 +15,8 @@ from reranker_operator import contract
 
 MOST_SECONDS: Final = 86_400.0
 """No wait is taken for longer."""
+BUSIEST: Final = 1_000.0
+"""Nor a pod for busier: the rate of one that has scored next to nothing is no number to divide by."""
 _LINE: Final = re.compile(
     rf"^({'|'.join(contract.QUEUE_METRICS)})(?:\{{cause=\"(\w+)\"\}})? (\S+)", re.MULTILINE | re.ASCII
 )
@@ -73,7 +75,8 @@ class Reading:
     queue_seconds: float
     """Mean wait of a request."""
     busy: float = 0.0
-    """Share of what it can score, 0 to 1."""
+    """Share of what it can score. More than 1 where a batch began before the last look, as those count that ended: the
+    looks before have told of none of it, and a window takes the most that it was told."""
 
 
 def reading(before: Sample | None, now: Sample, longest_wait: float) -> Reading | None:
@@ -94,7 +97,7 @@ def reading(before: Sample | None, now: Sample, longest_wait: float) -> Reading 
     seconds = (waited + refused * longest_wait) / requests if requests else 0.0
     capacity = now.rate * (now.at - before.at)
     busy = tokens / capacity if capacity else float(tokens > 0)
-    return Reading(min(seconds, MOST_SECONDS), min(busy, 1.0))
+    return Reading(min(seconds, MOST_SECONDS), min(busy, BUSIEST))
 
 
 def mean(readings: Sequence[Reading]) -> float:
