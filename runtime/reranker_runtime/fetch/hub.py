@@ -31,8 +31,10 @@ from reranker_runtime.fetch.patience import Patience, Trouble, asked_to_wait
 
 TIMEOUT: Final = httpx2.Timeout(30.0, connect=10.0)
 """Seconds for a connection, and without a byte on it, after which it counts as cut."""
-BUSY: Final = frozenset({408, 416, 425, 429, 500, 502, 503, 504})
-"""Statuses that another try may not meet again; 416 is a server that has less of a file than it said."""
+BUSY: Final = frozenset({408, 416, 425, 429})
+"""Refusals that another try may not meet again; 416 is a server that has less of a file than it said."""
+FAILED: Final = 500
+"""From here on it is the server that failed: proxies before mirrors have numbers of their own, up to 530."""
 UNAUTHORIZED, FORBIDDEN, NOT_FOUND = 401, 403, 404
 WHOLE, PART = 200, 206
 SHA256: Final = re.compile(r"[0-9a-f]{64}")
@@ -193,7 +195,7 @@ class Hub:
         status, url = error.response.status_code, error.response.url
         code = f"{status}: {self._words(error.server_message)}" if error.server_message else str(status)
         elsewhere = url.host != httpx2.URL(self.endpoint).host or url.port != httpx2.URL(self.endpoint).port
-        if status in BUSY or elsewhere:  # a redirect is signed for minutes: asked again, the hub signs another
+        if status in BUSY or status >= FAILED or elsewhere:  # a redirect is signed for minutes: asked again, the hub signs another
             return Trouble(
                 f"{_shown(url)} answers {code} for {what} of {self.repository}",
                 wait=asked_to_wait(error.response.headers),

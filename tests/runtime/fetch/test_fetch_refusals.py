@@ -149,6 +149,12 @@ def test_refusals_that_pass_are_waited_for(hub: LocalHub, cache: Path) -> None:
     assert [a.status for a in hub.asked][:3] == [429, 503, 200]
 
 
+@pytest.mark.parametrize("status", [507, 530])
+def test_whatever_a_server_fails_with_may_pass(hub: LocalHub, cache: Path, status: int) -> None:
+    hub.faults.refusals = [(status, {})]
+    bad(fetch(hub, cache, "--retries", 0), "HubUnreachable", 1, str(status), hub.url)
+
+
 def test_a_redirect_that_has_expired_is_asked_for_again(hub: LocalHub, cache: Path) -> None:
     hub.faults.cdn_refusals = [(403, {})]
     done = fetch(hub, cache)
