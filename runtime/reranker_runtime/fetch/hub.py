@@ -55,6 +55,10 @@ class File:
     blob: str = ""
     """Of the others, git's own: SHA-1 of "blob SIZE", a zero byte and the bytes."""
 
+    @property
+    def checkable(self) -> bool:
+        return bool(self.sha256 or self.blob)
+
 
 class Hub:
     """One revision of one repository, asked for with one token or none."""

@@ -62,7 +62,8 @@ class Place:
         """Wait until no other fetch is at work here, or until it is finished.
 
         Some network volumes have no locks. Nothing is damaged there: fetches of one revision write the same bytes to
-        the same places of the same files, each checks all of them, and the last rename finds the work done.
+        the same places of the same files, each checks all of them, and the last rename finds the work done. A file
+        that one of them throws away is missed by the other, which starts it anew or leaves it to another try.
         """
         path = self.home / f".lock-{self.revision}"
         try:
