@@ -14,7 +14,7 @@ import os
 import shutil
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -88,7 +88,8 @@ class Place:
                     break
             yield
             if self.is_finished():  # whoever comes later does not ask for the lock any more
-                path.unlink(missing_ok=True)
+                with suppress(OSError):  # the work is done, whatever the volume says of this
+                    path.unlink()
 
     def require_space(self, needed: int) -> None:
         """Refuse what the volume has no room for, before it is fetched."""
@@ -104,7 +105,8 @@ class Place:
     def publish(self) -> None:
         """Give the whole directory its name, so that it is still whole after a power cut."""
         for stray in self.partial.rglob(f"*{INCOMPLETE}"):  # of a fetch beside this one, without a lock
-            stray.unlink(missing_ok=True)
+            if stray.is_file():
+                stray.unlink(missing_ok=True)
         for folder, _, _ in os.walk(self.partial):
             _sync(Path(folder))
         try:

@@ -73,3 +73,16 @@ def test_a_file_of_another_size_than_listed_may_pass(hub: LocalHub, cache: Path)
     (hub.root / "acme/reranker" / REVISION / "vocab.txt").write_bytes(b"a word")
     bad(fetch(hub, cache), "HubUnreachable", 1, "vocab.txt", "more than 6 bytes")
     good(fetch(hub, cache))
+
+
+def test_a_lock_that_cannot_be_removed_is_no_failure(hub: LocalHub, cache: Path) -> None:
+    spoilt = (
+        "import pathlib; old = pathlib.Path.unlink\n"
+        "def unlink(path, missing_ok=False):\n"
+        "    if '.lock-' in path.name: raise OSError(116, 'Stale file handle')\n"
+        "    old(path, missing_ok)\n"
+        "pathlib.Path.unlink = unlink\n"
+        "from reranker_runtime.cli import main; main()"
+    )
+    line = [sys.executable, "-c", spoilt, *arguments(hub, cache)[3:]]
+    good(subprocess.run(line, env=surroundings(), capture_output=True, text=True))
