@@ -250,9 +250,8 @@ class Hub:
         status, url = error.response.status_code, error.response.url
         code = f"{status}: {self.words(error.server_message)}" if error.server_message else str(status)
         elsewhere = url.host != httpx2.URL(self.endpoint).host or url.port != httpx2.URL(self.endpoint).port
-        if (
-            status in BUSY or status >= FAILED or elsewhere
-        ):  # a redirect is signed for minutes: asked again, the hub signs another
+        # A redirect is signed for minutes: asked again, the hub signs another.
+        if status in BUSY or status >= FAILED or elsewhere:
             return Trouble(
                 f"{_shown(url)} answers {code} for {what} of {self.repository}",
                 wait=asked_to_wait(error.response.headers),
