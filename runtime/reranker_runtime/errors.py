@@ -85,7 +85,7 @@ class FetchReason(StrEnum):
     FILE_MISSING = "FileMissing"
     """The hub lists a file and does not have it."""
     NAME_UNSAFE = "NameUnsafe"
-    """The hub lists a file whose name leads out of the repository."""
+    """The hub lists a file whose name leads out of the repository, or that no volume keeps."""
     WEIGHTS_MISSING = "WeightsMissing"
     """The repository holds no safetensors that serving reads."""
     CHECKSUM_MISMATCH = "ChecksumMismatch"

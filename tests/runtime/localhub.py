@@ -40,6 +40,10 @@ class Faults:
     hold_after: int | None = None
     """Send so many bytes of a large file and no more until `released` is set."""
     released: threading.Event = field(default_factory=threading.Event)
+    holds: list[tuple[int, threading.Event]] = field(default_factory=list)
+    """The same of the next downloads of large files, each with an event of its own."""
+    answers: list[tuple[str, int, bytes, dict[str, str]]] = field(default_factory=list)
+    """What the next request whose path ends so is answered with instead: status, body, headers."""
     refusals: list[tuple[int, dict[str, str]]] = field(default_factory=list)
     """Statuses and headers that the hub answers its next requests with instead."""
     cdn_refusals: list[tuple[int, dict[str, str]]] = field(default_factory=list)
@@ -171,7 +175,10 @@ class Handler(BaseHTTPRequestHandler):
         self.asked = Asked(self.port, self.command, unquote(parts.path), self.headers.get("Range", ""), bool(token))
         self.hub.arrived(self.asked)
         try:
-            if refusals := self.refusals():
+            if answer := next((a for a in self.hub.faults.answers if self.asked.path.endswith(a[0])), None):
+                self.hub.faults.answers.remove(answer)
+                self.say(*answer[1:])
+            elif refusals := self.refusals():
                 status, headers = refusals.pop(0)
                 self.refuse(status, headers=headers)
             elif self.hub.faults.login_page:
@@ -188,7 +195,8 @@ class Handler(BaseHTTPRequestHandler):
         raise NotImplementedError
 
     def refuse(self, status: int, code: str = "", message: str = "", headers: dict[str, str] | None = None) -> None:
-        body = json.dumps({"error": message or HTTPStatus(status).phrase}).encode()
+        phrase = HTTPStatus(status).phrase if status in set(HTTPStatus) else "of a proxy's own making"
+        body = json.dumps({"error": message or phrase}).encode()
         codes = {"X-Error-Code": code} if code else {}
         said = {"X-Error-Message": message} if message else {}
         self.say(status, body, {"Content-Type": "application/json"} | codes | said | (headers or {}))
@@ -221,6 +229,7 @@ class Handler(BaseHTTPRequestHandler):
             headers |= {"Content-Range": f"bytes {start}-{len(content) - 1}/{len(content)}"}
         self.start(status, len(content) - start, headers)
         large = is_large(path)
+        hold_after, released = faults.holds.pop(0) if large and faults.holds else (faults.hold_after, faults.released)
         for at in range(start, len(content), BLOCK):
             block = content[at : at + BLOCK]
             if large and faults.cut_after is not None and self.asked.sent + len(block) >= faults.cut_after:
@@ -228,12 +237,12 @@ class Handler(BaseHTTPRequestHandler):
                 faults.cut_after = None
                 self.close_connection = True
                 return
-            if large and faults.hold_after is not None and self.asked.sent + len(block) >= faults.hold_after:
-                held = faults.hold_after - self.asked.sent
+            if large and hold_after is not None and self.asked.sent + len(block) >= hold_after:
+                held = hold_after - self.asked.sent
                 self.send(block[:held])
                 self.hub.held()
-                faults.released.wait(60)
-                block = block[held:]
+                released.wait(60)
+                block, hold_after = block[held:], None
             self.send(block)
 
 

@@ -89,12 +89,14 @@ def _fetch(place: Place, endpoint: str, token: str, retries: int) -> int:
             return 0
         hub = Hub(endpoint, token, place.repository, place.revision, retries)
         listed = hub.files()
-        wanted.check_names(listed)
+        wanted.check_names(listed, hub.words)
         small = wanted.small_files(listed, place.repository, revision=place.revision)
+        wanted.check_kept(small, hub.words)
         place.partial.mkdir(exist_ok=True)
         try:
             received = _download(hub, place, [listed[name] or hub.described(name) for name in small])
             others = wanted.other_files(listed, place.partial)
+            wanted.check_kept(others, hub.words)
             received += _download(hub, place, [listed[name] or hub.described(name) for name in others])
             place.publish()
         except OSError:

@@ -13,13 +13,14 @@ import ssl
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Final, TypeVar
+from typing import Final, TypeVar, cast
 
 import httpx2
 from huggingface_hub import HfApi, hf_hub_url, hf_raise_for_status, set_client_factory
 from huggingface_hub.errors import (
     GatedRepoError,
     HfHubHTTPError,
+    HFValidationError,
     RemoteEntryNotFoundError,
     RepositoryNotFoundError,
     RevisionNotFoundError,
@@ -31,10 +32,18 @@ from reranker_runtime.fetch.patience import Patience, Trouble, asked_to_wait
 
 TIMEOUT: Final = httpx2.Timeout(30.0, connect=10.0)
 """Seconds for a connection, and without a byte on it, after which it counts as cut."""
-BUSY: Final = frozenset({408, 416, 425, 429, 500, 502, 503, 504})
-"""Statuses that another try may not meet again; 416 is a server that has less of a file than it said."""
+BUSY: Final = frozenset({408, 416, 425, 429})
+"""Refusals that another try may not meet again; 416 is a server that has less of a file than it said."""
+FAILED: Final = 500
+"""From here on it is the server that failed: proxies before mirrors have numbers of their own, up to 530."""
 UNAUTHORIZED, FORBIDDEN, NOT_FOUND = 401, 403, 404
-WHOLE, PART = 200, 206
+WHOLE, PART, REDIRECTS = 200, 206, 300
+OF_A_FILE: Final = "reranker.file"
+"""Marks a request whose answer is received as it comes, and so has no bound."""
+MOST_SAID: Final = 1 << 20
+"""Bytes that are read of a refusal's or a redirect's body; what is beyond is left."""
+MOST_LISTED: Final = 64 << 20
+"""Bytes of a list of files; a million names are less."""
 SHA256: Final = re.compile(r"[0-9a-f]{64}")
 BLOB: Final = re.compile(r"[0-9a-f]{40}")
 AGENT: Final = f"reranker-runtime/{version()}"
@@ -53,6 +62,30 @@ class File:
     blob: str = ""
     """Of the others, git's own: SHA-1 of "blob SIZE", a zero byte and the bytes."""
 
+    @property
+    def checkable(self) -> bool:
+        return bool(self.sha256 or self.blob)
+
+
+class Bounded(httpx2.SyncByteStream):
+    """A body up to a bound, so that one without an end does not fill the memory."""
+
+    def __init__(self, body: httpx2.SyncByteStream, most: int, beyond: Trouble | None = None) -> None:
+        self._body, self._most, self._beyond = body, most, beyond
+
+    def __iter__(self) -> Iterator[bytes]:
+        left = self._most
+        for block in self._body:
+            yield block[:left]
+            left -= len(block)
+            if left < 0:
+                if self._beyond:
+                    raise self._beyond
+                return
+
+    def close(self) -> None:
+        self._body.close()
+
 
 class Hub:
     """One revision of one repository, asked for with one token or none."""
@@ -67,7 +100,8 @@ class Hub:
         trust = _authorities()
         # Redirects lead to other hosts, and httpx2 does not send the token along to those.
         try:
-            self._client = httpx2.Client(follow_redirects=True, timeout=TIMEOUT, verify=trust)
+            hooks = {"response": [self._look]}
+            self._client = httpx2.Client(follow_redirects=True, timeout=TIMEOUT, verify=trust, event_hooks=hooks)
         except (ImportError, ValueError, httpx2.InvalidURL) as error:
             raise FetchError(
                 FetchReason.SETTINGS_INVALID,
@@ -76,6 +110,21 @@ class Hub:
             ) from error
         set_client_factory(lambda: self._client)
 
+    def _look(self, response: httpx2.Response) -> None:
+        """Bound what is no file's content, and raise what is an error, before anything else reads it."""
+        body = cast(httpx2.SyncByteStream, response.stream)
+        if response.status_code >= REDIRECTS:
+            response.stream = Bounded(body, MOST_SAID)
+        elif OF_A_FILE not in response.request.extensions:
+            said = f"{_shown(response.url)} answers with more than {MOST_LISTED} bytes where a list of files is due"
+            response.stream = Bounded(body, MOST_LISTED, Trouble(said))
+        if not response.is_error:
+            return
+        try:
+            hf_raise_for_status(response)
+        except (ValueError, TypeError, AttributeError, RecursionError) as error:  # JSON, but not as a hub's
+            raise HfHubHTTPError(str(response.status_code), response=response) from error
+
     def files(self) -> dict[str, File | None]:
         """Every file of the revision by name; None where the hub, a mirror, lists no sizes."""
         sha, listed = self._patiently("its list of files", self._listing)
@@ -83,7 +132,7 @@ class Hub:
             raise FetchError(
                 FetchReason.REVISION_NOT_FOUND,
                 f"asked for commit {self.revision} of {self.repository}, {self.endpoint} answers with "
-                f"{brief(str(sha))!a}: name the commit itself",
+                f"{self.words(str(sha))!a}: name the commit itself",
             )
         return listed
 
@@ -106,11 +155,15 @@ class Hub:
 
     def _headers_of(self, name: str) -> File:
         with self._get(name, 0) as response:
+            self._position(response, 0)  # else these are the headers of something else
             # Where the hub redirects, its own answer names size and hash of what that leads to.
             headers = next((r.headers for r in response.history if "X-Linked-Size" in r.headers), response.headers)
             size = headers.get("X-Linked-Size") or headers.get("Content-Length") or ""
             etag = headers.get("X-Linked-Etag") or headers.get("ETag") or ""
-            return _file(name, int(size), etag.strip('"'))
+            file = _file(name, int(size), etag.strip('"'))
+            if not file.checkable and "html" in response.headers.get("Content-Type", "").lower():
+                raise ValueError("a page, where nothing would tell it from the file")
+            return file
 
     def read(self, file: File, start: int) -> Generator[tuple[int, bytes]]:
         """(position, bytes) from `start` on, or from 0 where the server cannot go on; raises `Trouble` when cut.
@@ -131,9 +184,11 @@ class Hub:
     def _get(self, name: str, start: int) -> Iterator[httpx2.Response]:
         url = hf_hub_url(self.repository, name, revision=self.revision, endpoint=self.endpoint)
         headers = self._headers | ({"Range": f"bytes={start}-"} if start else {})
-        with self._asking(name), self._client.stream("GET", url, headers=headers) as response:
-            hf_raise_for_status(response)
-            yield response
+        with (
+            self._asking(name),
+            self._client.stream("GET", url, headers=headers, extensions={OF_A_FILE: True}) as answer,
+        ):
+            yield answer
 
     def _position(self, response: httpx2.Response, start: int) -> int:
         """Where the body begins."""
@@ -141,7 +196,7 @@ class Hub:
             said = response.headers.get("Content-Range", "")
             if re.match(rf"bytes {start}-\d+/", said):
                 return start
-            raise Trouble(f"asked for bytes from {start} on, {_shown(response.url)} sends {brief(said)!a}")
+            raise Trouble(f"asked for bytes from {start} on, {_shown(response.url)} sends {self.words(said)!a}")
         if response.status_code != WHOLE:
             raise Trouble(f"{_shown(response.url)} answers {response.status_code} without a file")
         if start:
@@ -166,7 +221,9 @@ class Hub:
             raise self._refusal(error, what) from error
         except (httpx2.HTTPError, httpx2.InvalidURL, httpx2.StreamError) as error:
             raise self._failure(error, what) from error
-        except (ValueError, TypeError, KeyError, AttributeError) as error:
+        except HFValidationError as error:  # before anything is asked
+            raise FetchError(FetchReason.REPOSITORY_INVALID, f"{self.repository} is no repository: {error}") from error
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
             raise FetchError(
                 FetchReason.HUB_ANSWER_INVALID,
                 f"{self.endpoint} answers as no hub does when asked for {what} of {self.repository} "
@@ -178,10 +235,10 @@ class Hub:
         if untrusted := _untrusted(error):
             return FetchError(
                 FetchReason.CERTIFICATE_UNTRUSTED,
-                f"the certificate that answers for {self.endpoint} is not trusted ({self._words(untrusted)}); "
+                f"the certificate that answers for {self.endpoint} is not trusted ({self.words(untrusted)}); "
                 "name a file with its authority's certificate in SSL_CERT_FILE",
             )
-        cause = f"{type(error).__name__}: {self._words(str(error))}" if str(error) else type(error).__name__
+        cause = f"{type(error).__name__}: {self.words(str(error))}" if str(error) else type(error).__name__
         who = f"the proxy to {self.endpoint}" if isinstance(error, httpx2.ProxyError) else self.endpoint
         return Trouble(
             f"{who} did not answer, or not to the end, when asked for {what} of {self.repository} ({cause})",
@@ -191,9 +248,10 @@ class Hub:
     def _refusal(self, error: HfHubHTTPError, what: str) -> FetchError:
         """An answer that is an error."""
         status, url = error.response.status_code, error.response.url
-        code = f"{status}: {self._words(error.server_message)}" if error.server_message else str(status)
+        code = f"{status}: {self.words(error.server_message)}" if error.server_message else str(status)
         elsewhere = url.host != httpx2.URL(self.endpoint).host or url.port != httpx2.URL(self.endpoint).port
-        if status in BUSY or elsewhere:  # a redirect is signed for minutes: asked again, the hub signs another
+        # A redirect is signed for minutes: asked again, the hub signs another.
+        if status in BUSY or status >= FAILED or elsewhere:
             return Trouble(
                 f"{_shown(url)} answers {code} for {what} of {self.repository}",
                 wait=asked_to_wait(error.response.headers),
@@ -222,7 +280,7 @@ class Hub:
             )
         return f"nobody reads {at} without a token: give one in HF_TOKEN; a name that does not exist is answered so too"
 
-    def _words(self, said: str) -> str:
+    def words(self, said: str) -> str:
         """Somebody else's words: one line, not long, and without the token if they repeat it."""
         line = " ".join(said.split())
         return brief(line.replace(self._token, "[token]") if self._token else line)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import email.utils
 import logging
+import math
 import time
 from collections.abc import Mapping
 from typing import Final
@@ -15,6 +16,8 @@ from reranker_runtime.errors import FetchError, FetchReason
 MOST_WAIT: Final = 300.0
 """Seconds that a hub may ask us to wait; a Job's own pause is better than a longer one."""
 LONGEST_PAUSE: Final = 30.0
+LONGEST_SAID: Final = 10**9
+"""Seconds; there are numbers too large for a float."""
 log = logging.getLogger(__name__)
 
 
@@ -48,9 +51,12 @@ class Patience:
 
 def asked_to_wait(headers: Mapping[str, str]) -> float:
     """Seconds until a server wants to be asked again; 0 where it does not say."""
-    limit = parse_ratelimit_headers(headers)
+    try:
+        limit = parse_ratelimit_headers(headers)
+    except ValueError:  # a number of more digits than Python reads
+        return math.inf
     if limit is not None and limit.remaining == 0:
-        return float(limit.reset_in_seconds)
+        return float(min(limit.reset_in_seconds, LONGEST_SAID))
     said = headers.get("Retry-After", "").strip()
     if said.isdecimal():
         return float(said)

@@ -14,7 +14,7 @@ import os
 import shutil
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -62,7 +62,8 @@ class Place:
         """Wait until no other fetch is at work here, or until it is finished.
 
         Some network volumes have no locks. Nothing is damaged there: fetches of one revision write the same bytes to
-        the same places of the same files, each checks all of them, and the last rename finds the work done.
+        the same places of the same files, each checks all of them, and the last rename finds the work done. A file
+        that one of them throws away is missed by the other, which starts it anew or leaves it to another try.
         """
         path = self.home / f".lock-{self.revision}"
         try:
@@ -87,7 +88,8 @@ class Place:
                     break
             yield
             if self.is_finished():  # whoever comes later does not ask for the lock any more
-                path.unlink(missing_ok=True)
+                with suppress(OSError):  # the work is done, whatever the volume says of this
+                    path.unlink()
 
     def require_space(self, needed: int) -> None:
         """Refuse what the volume has no room for, before it is fetched."""
@@ -103,7 +105,8 @@ class Place:
     def publish(self) -> None:
         """Give the whole directory its name, so that it is still whole after a power cut."""
         for stray in self.partial.rglob(f"*{INCOMPLETE}"):  # of a fetch beside this one, without a lock
-            stray.unlink(missing_ok=True)
+            if stray.is_file():
+                stray.unlink(missing_ok=True)
         for folder, _, _ in os.walk(self.partial):
             _sync(Path(folder))
         try:

@@ -5,14 +5,15 @@ The small files come first, because two of them say what else is read: modules.j
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
 from typing import Final
 
 from reranker_runtime.artifacts.files import CONFIG, INDEX, MODULES, PICKLES, WEIGHTS
 from reranker_runtime.artifacts.tensors import read_index
-from reranker_runtime.errors import FetchError, FetchReason, ModelError, Reason, brief
+from reranker_runtime.errors import FetchError, FetchReason, ModelError, Reason
+from reranker_runtime.fetch.place import INCOMPLETE
 from reranker_runtime.models.sentence import read_modules
 
 SMALL: Final = (
@@ -33,16 +34,34 @@ SMALL: Final = (
 )
 """Beside the weights, by name; more than serving reads today, so that a cache still serves a later version."""
 
+LONGEST_NAME: Final = 255
+"""Bytes of a name on the file systems that volumes have."""
 
-def check_names(names: Iterable[str]) -> None:
-    """Refuse a listing in which any name would leave the directory: such a hub is broken, or means harm."""
+
+def check_names(names: Iterable[str], words: Callable[[str], str]) -> None:
+    """Refuse a listing in which any name would leave the directory: such a hub is broken, or means harm.
+
+    `words` makes of a name what may be shown.
+    """
     for name in names:
         parts = name.split("/")
         if {"", ".", ".."} & set(parts) or "\\" in name or not name.isprintable():
             raise FetchError(
                 FetchReason.NAME_UNSAFE,
-                f"the hub lists a file {brief(name)!a}, which is no path inside a repository: nothing is fetched; "
+                f"the hub lists a file {words(name)!a}, which is no path inside a repository: nothing is fetched; "
                 "ask the repository's owner to rename the file",
+            )
+
+
+def check_kept(names: Iterable[str], words: Callable[[str], str]) -> None:
+    """Refuse what would be kept under a name that a volume does not take, or that files have while they are fetched."""
+    for name in names:
+        parts = name.split("/")
+        if any(p.endswith(INCOMPLETE) or len(p.encode() + INCOMPLETE.encode()) > LONGEST_NAME for p in parts):
+            raise FetchError(
+                FetchReason.NAME_UNSAFE,
+                f"the hub lists a file {words(name)!a}, which cannot be kept under that name: it is too long, or "
+                f"ends in {INCOMPLETE}; ask the repository's owner to rename the file",
             )
 
 

@@ -81,6 +81,8 @@ def test_what_is_not_there(hub: LocalHub, cache: Path) -> None:
         ({"revision": "main"}, "RevisionInvalid", "40 hexadecimal digits"),
         ({"name": "../reranker"}, "RepositoryInvalid", "OWNER/NAME"),
         ({"name": "acme/a--b"}, "RepositoryInvalid", "OWNER/NAME"),
+        ({"name": "acme/a.git"}, "RepositoryInvalid", "acme/a.git"),
+        ({"name": "acme/a-"}, "RepositoryInvalid", "acme/a-"),
         ({"hub": "huggingface.co"}, "SettingsInvalid", "http(s)://HOST"),
         ({"hub": "http://127.0.0.1:99999"}, "SettingsInvalid", "http(s)://HOST"),
         ({"hub": "http://somebody:hunter2@127.0.0.1"}, "SettingsInvalid", "without"),
@@ -149,6 +151,12 @@ def test_refusals_that_pass_are_waited_for(hub: LocalHub, cache: Path) -> None:
     assert [a.status for a in hub.asked][:3] == [429, 503, 200]
 
 
+@pytest.mark.parametrize("status", [507, 530])
+def test_whatever_a_server_fails_with_may_pass(hub: LocalHub, cache: Path, status: int) -> None:
+    hub.faults.refusals = [(status, {})]
+    bad(fetch(hub, cache, "--retries", 0), "HubUnreachable", 1, str(status), hub.url)
+
+
 def test_a_redirect_that_has_expired_is_asked_for_again(hub: LocalHub, cache: Path) -> None:
     hub.faults.cdn_refusals = [(403, {})]
     done = fetch(hub, cache)
@@ -166,6 +174,8 @@ def test_a_redirect_that_has_expired_is_asked_for_again(hub: LocalHub, cache: Pa
         {"Retry-After": "86400"},
         {"Retry-After": "Fri, 01 Jan 2100 00:00:00 GMT"},
         {"RateLimit": '"resolvers";r=0;t=86400'},
+        {"RateLimit": '"resolvers";r=0;t=' + "9" * 400},
+        {"RateLimit": '"resolvers";r=0;t=' + "9" * 5000},
     ],
 )
 def test_a_hub_that_asks_for_too_long_a_wait_is_left_to_the_job(
