@@ -224,18 +224,20 @@ def test_arguments_and_names_in_objects_lose_their_secrets() -> None:
         "env": [
             {"name": "DB_PASS", "value": "hunter22"},
             {"name": "HTTPS_PROXY", "value": "me:hunter33@proxy:3128"},
+            {"name": "http_proxy", "value": "http://me:hunter44@proxy:3128"},
             {"name": "MAX_PASSAGES", "value": "512"},
         ],
     }
-    assert Redactor([]).clean(document) == {
+    assert Redactor(secret_literals(document)).clean(document) == {
         "args": ["--api-key", REDACTED, "--verbose", "--token", "--port", "80"],
         "env": [
             {"name": "DB_PASS", "value": REDACTED},
             {"name": "HTTPS_PROXY", "value": f"{REDACTED}@proxy:3128"},
+            {"name": "http_proxy", "value": f"http://{REDACTED}@proxy:3128"},
             {"name": "MAX_PASSAGES", "value": "512"},
         ],
     }
-    assert secret_literals(document) == {"abcdefgh", "hunter22", "hunter33"}
+    assert secret_literals(document) == {"abcdefgh", "hunter22", "hunter33", "hunter44"}
 
 
 def test_a_manifest_in_any_annotation_is_read_as_one() -> None:

@@ -39,7 +39,7 @@ _VALUE = re.compile(r"b?(?P<mark>\\{0,3}[\"'])(?P<quoted>.*?)(?:(?<!\\)(?P=mark)
 _SCHEME = r"[a-zA-Z][a-zA-Z0-9+.-]{0,30}://"
 _NO_PORT = r"(?!\d{1,5}/)"  # http://host:80/@scope/package has no password
 URL_PASSWORD = re.compile(
-    rf"(?:{_SCHEME}|(?i:proxy)=)[^\s/:@\"'<>]{{0,256}}:([^\s/\"'<>]{{1,2000}}|{_NO_PORT}[^\s\"'<>@]{{1,256}})@",
+    rf"(?:{_SCHEME}|(?i:proxy)=(?!{_SCHEME}))[^\s/:@\"'<>]{{0,256}}:([^\s/\"'<>]{{1,2000}}|{_NO_PORT}[^\s\"'<>@]{{1,256}})@",
 )
 _BEFORE_HEADER = r"(?:[ \t\"'\\(<{]|\[(?!redacted\])|\]string\{|b(?=[\"']))*"
 """How Go, Python and JSON write what stands between a header's name and its value."""
