@@ -66,17 +66,17 @@ def secret_literals(value: Any) -> set[str]:
     found: set[str] = set()
     for field, entry in _fields(value):
         if isinstance(entry, str):
-            found |= set(URL_PASSWORD.findall(entry))
-            found |= set(URL_PASSWORD.findall(f"{field}={entry}"))
+            found |= {*URL_PASSWORD.findall(entry), *URL_PASSWORD.findall(f"{field}={entry}")}
             if field.isupper() and looks_secret(field, entry):
                 found.add(entry)
         elif isinstance(entry, list):
-            found |= {each["value"] for each in entry if _is_secret_variable(each)}
+            variables = [each for each in entry if _is_variable(each)]
+            found |= {each["value"] for each in variables if looks_secret(each["name"], each["value"])}
+            found |= {
+                password for each in variables for password in URL_PASSWORD.findall("{name}={value}".format(**each))
+            }
             found |= {item for before, item in pairwise(entry) if follows_flag(before, item)}
             found |= {each[start:end] for each in entry if isinstance(each, str) for start, end in assigned(each)}
-            for each in entry:
-                if isinstance(each, dict) and isinstance(each.get("value"), str):
-                    found |= set(URL_PASSWORD.findall(f"{each.get('name')}={each['value']}"))
     return found
 
 
@@ -174,17 +174,15 @@ class Redactor:
                 cleaned[field] = self._assigned(str(field), entry)
             else:
                 cleaned[field] = self._clean(entry)
-        name, entry = value.get("name"), value.get("value")
-        if _is_secret_variable(value):
-            cleaned["value"] = REDACTED
-        elif isinstance(name, str) and isinstance(entry, str):
-            cleaned["value"] = self._assigned(name, entry)
+        if _is_variable(value):
+            name, entry = value["name"], value["value"]
+            cleaned["value"] = REDACTED if looks_secret(name, entry) else self._assigned(name, entry)
         return cleaned
 
     def _assigned(self, name: str, value: str) -> str:
         """The value with regard to its name, as if both stood in a log."""
-        if not value or is_secret_field(name, value):
-            return REDACTED if value else value
+        if value and is_secret_field(name, value):
+            return REDACTED
         return self.text(f"{name}={value}").removeprefix(f"{name}=")
 
     def _annotation(self, name: str, text: Any) -> Any:
@@ -218,14 +216,9 @@ def _fields(value: Any) -> Iterator[tuple[str, Any]]:
             yield from _fields(entry)
 
 
-def _is_secret_variable(value: Any) -> bool:
-    """Whether it is an entry of `env` (or a header) with a secret written out in it."""
-    return (
-        isinstance(value, dict)
-        and isinstance(value.get("name"), str)
-        and isinstance(value.get("value"), str)
-        and looks_secret(value["name"], value["value"])
-    )
+def _is_variable(value: Any) -> bool:
+    """Whether it is an entry of `env` (or a header) with its value written out in it."""
+    return isinstance(value, dict) and isinstance(value.get("name"), str) and isinstance(value.get("value"), str)
 
 
 def _forms(value: str) -> set[str]:
