@@ -228,11 +228,12 @@ def diagnose(service: str, output: Path | None, **options: Any) -> None:
             _fail(f"{flag} {file}: not a file in a directory that exists")
     from reranker_operator.diagnose import DiagnoseError, Request  # noqa: PLC0415 the client takes a second to import
     from reranker_operator.diagnose import diagnose as made  # noqa: PLC0415
+    from reranker_operator.diagnose.files import write_private  # noqa: PLC0415
 
     try:
         report = asyncio.run(made(Request(namespace=named[1], name=named[2], **options)))
         if output is not None:
-            output.write_text(report, encoding="utf-8")
+            write_private(output, report.encode())
     except (DiagnoseError, OSError) as error:
         _fail(str(error))
     if output is None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import yaml
 
+from reranker_operator.diagnose.files import write_private
 from reranker_operator.diagnose.gather import Gathered, Log
 from reranker_operator.diagnose.reader import Json
 from reranker_operator.diagnose.redact import Redactor
@@ -26,8 +27,7 @@ def write_archive(path: Path, found: Gathered, report: str, redactor: Redactor) 
             entry.size, entry.mtime, entry.mode = len(content), int(found.at.timestamp()), 0o600
             archive.addfile(entry, io.BytesIO(content))
             names.append(name)
-    path.touch(mode=0o600)
-    path.write_bytes(packed.getvalue())
+    write_private(path, packed.getvalue())
     return len(names)
 
 

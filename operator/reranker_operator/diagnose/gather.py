@@ -16,7 +16,7 @@ from reranker_operator.diagnose.reader import Answer, Json, Reader
 from reranker_operator.diagnose.redact import Redactor, named_secrets, secret_literals, secret_variables, values_of
 from reranker_operator.kube import Kind
 from reranker_operator.kube.events import utc_now
-from reranker_operator.reconcile.references import Reference, references
+from reranker_operator.reconcile.references import Reference, mounted_authorities, references
 
 MOST_PODS = 20
 """Pods that are told of in full, with their logs: those that are not ready before those that are."""
@@ -24,6 +24,7 @@ MOST_OBJECTS = 500
 MOST_EVENTS = 5000
 """Of the whole namespace: an event is found by what it is about only after it was read."""
 MOST_SECRETS = 200
+TOO_MANY = f"not read: more than {MOST_SECRETS} Secrets are named"
 LOG_BYTES = 1 << 20
 METRICS_BYTES = 1 << 20
 OPERATOR_LINES = 5000
@@ -32,6 +33,7 @@ OPERATOR_LINES = 5000
 OPERATOR_LABELS = "app.kubernetes.io/name=reranker-operator"
 _NO_CHILDREN = {Kind.POD, Kind.EVENT, Kind.SECRET, Kind.LEASE, Kind.CONFIG_MAP, Kind.RERANKER_SERVICE}
 """Told of elsewhere; every other kind of a namespace may be a child's."""
+_WITH_PODS = (Kind.DEPLOYMENT.title, Kind.JOB.title)
 
 
 @dataclass(frozen=True)
@@ -131,8 +133,9 @@ async def gather(reader: Reader, service: Json, operator_namespace: str, tail: i
         operator=operator,
     )
     shown = found.shown_pods
-    secrets, logs, metrics, operator_logs = await asyncio.gather(
+    secrets, authorities, logs, metrics, operator_logs = await asyncio.gather(
         _secrets(reader, found),
+        _authorities(reader, found),
         asyncio.gather(*(_log(reader, namespace, each, tail) for pod in shown for each in _logged(pod))),
         asyncio.gather(*(_metrics(reader, pod) for pod in shown if _serves(pod))),
         _operator_logs(reader, operator, namespace, name, tail),
@@ -140,6 +143,7 @@ async def gather(reader: Reader, service: Json, operator_namespace: str, tail: i
     return replace(
         found,
         secrets=secrets,
+        named=named.of(lambda each: [*each, *authorities]),
         events=events.of(lambda each: _about(found, each)),
         logs=logs,
         metrics=dict(metrics),
@@ -197,9 +201,19 @@ async def _secrets(reader: Reader, found: Gathered) -> dict[str, Answer[Json]]:
     templates = [each.get("spec") for each in [found.service, *found.found, *(found.pods.value or ())]]
     names = named_secrets(templates)
     names |= {each.reference.name for each in found.named.value or () if each.reference.kind == Kind.SECRET.title}
-    wanted = sorted(names)[:MOST_SECRETS]
+    wanted, beyond = sorted(names)[:MOST_SECRETS], sorted(names)[MOST_SECRETS:]
     answers = await asyncio.gather(*(reader.get(Kind.SECRET, found.namespace, name) for name in wanted))
-    return dict(zip(wanted, answers, strict=True))
+    return dict(zip(wanted, answers, strict=True)) | {name: Answer(problem=TOO_MANY) for name in beyond}
+
+
+async def _authorities(reader: Reader, found: Gathered) -> list[Named]:
+    """The certificates that the operator's own default proxy names: the spec does not, the children mount them."""
+    templates = [each["spec"]["template"] for each in found.found if each["kind"] in _WITH_PODS]
+    known = {(each.reference.kind, each.reference.name) for each in found.named.value or ()}
+    mounted = {each for template in templates for each in mounted_authorities(template)}
+    missing = sorted(each for each in mounted if (each.kind, each.name) not in known)
+    answers = await asyncio.gather(*(reader.get(Kind.CONFIG_MAP, found.namespace, each.name) for each in missing))
+    return [Named(reference, answer) for reference, answer in zip(missing, answers, strict=True)]
 
 
 async def _operator(reader: Reader, namespace: str, of_service: str) -> Operator:

@@ -11,12 +11,23 @@ import json
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
+from itertools import pairwise
 from typing import Any, TypeVar, cast
-from urllib.parse import quote
+from urllib.parse import quote, quote_plus, unquote
 
-from reranker_operator import contract
+from reranker_operator.diagnose.credentials import (
+    COMMON,
+    REDACTED,
+    URL_PASSWORD,
+    assigned,
+    follows_flag,
+    is_secret_field,
+    looks_secret,
+    without,
+    without_credentials,
+)
+from reranker_operator.diagnose.reader import printable
 
-REDACTED = "[redacted]"
 LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
 
 LONG = 8
@@ -24,36 +35,13 @@ LONG = 8
 touches them, or `1234` would eat every number."""
 SHORTEST = 4
 """Values of fewer characters are left: guessing them is easier than reading this report."""
-_COMMON = frozenset({"true", "false", "none", "null", "auto", "default"})
-"""Settings that only their names make secret; without these words a report says nothing."""
-
-_SECRET_NAME = re.compile(r"KEY|TOKEN|PASSWORD|PASSWD|SECRET|CREDENTIAL|AUTHORIZATION", re.IGNORECASE)
-_LIMIT_NAME = re.compile(r"TOKENS|TOKENIZER", re.IGNORECASE)
-_SECRET_ENTRY = re.compile(r"auth|password|token|secret", re.IGNORECASE)
+_SECRET_ENTRY = re.compile(r"auth|pass|token|secret|key|credential", re.IGNORECASE)
 """Entries of a registry's `.dockerconfigjson` and of other JSON in a Secret."""
-_URL_PASSWORD = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]{0,30}://[^\s/:@\"'<>]*:([^\s/\"'<>]+)@")
-# Repetitions are bounded: a log may hold a megabyte without a space.
-_CREDENTIALS = (
-    (re.compile(r"-----BEGIN ([A-Z ]{0,40})PRIVATE KEY-----.*?(-----END \1PRIVATE KEY-----|\Z)", re.DOTALL), REDACTED),
-    (re.compile(r"([a-zA-Z][a-zA-Z0-9+.-]{0,30}://)[^\s/\"'<>]+@"), rf"\1{REDACTED}@"),
-    (
-        re.compile(r"(?i)((?:authorization|x-api-key)[\"']?\s*[:=]\s*[\"']?)((?:bearer|basic)\s+)?[^\s\"',}]+"),
-        rf"\1{REDACTED}",
-    ),
-    (re.compile(r"(?i)\b(bearer)\s+[A-Za-z0-9._~+/=-]{8,}"), rf"\1 {REDACTED}"),
-    (re.compile(r"\beyJ[A-Za-z0-9_-]{8,2000}\.[A-Za-z0-9_-]{8,4000}\.[A-Za-z0-9_-]+"), REDACTED),  # a JSON web token
-)
-_ASSIGNMENT = re.compile(r"(\b[A-Z][A-Z0-9_]*|--[a-z][a-z0-9-]{0,60})=([\"']?)([^\s\"',;]+)")
+_LINE = re.compile(r"(?:export |- )?[\"']?([\w.-]{1,100})[\"']?[ \t]{0,8}(?:=|:(?!//))(.+)")
+"""A line of a file of settings."""
+_URL_SAFE = str.maketrans("+/", "-_")
 
 T = TypeVar("T")
-
-
-def looks_secret(name: str, value: str) -> bool:
-    """Whether a variable of this name holds a secret. The operator's own hold none: they say where to find them."""
-    if name in contract.OPERATOR_VARIABLES:
-        return False
-    # RERANKER_BATCH_TOKENS=8192 is a limit, and limits are half of what a report is read for.
-    return bool(_SECRET_NAME.search(name)) and not (value.isdigit() and _LIMIT_NAME.search(name))
 
 
 def named_secrets(value: Any) -> set[str]:
@@ -74,20 +62,26 @@ def named_secrets(value: Any) -> set[str]:
 
 
 def secret_literals(value: Any) -> set[str]:
-    """Secrets that stand in an object itself: variables whose names say so, and passwords in URLs."""
+    """Secrets that stand in an object itself: variables and flags whose names say so, and passwords in URLs."""
     found: set[str] = set()
     for field, entry in _fields(value):
         if isinstance(entry, str):
-            found |= set(_URL_PASSWORD.findall(entry))
+            found |= {*URL_PASSWORD.findall(entry), *URL_PASSWORD.findall(f"{field}={entry}")}
             if field.isupper() and looks_secret(field, entry):
                 found.add(entry)
         elif isinstance(entry, list):
-            found |= {each["value"] for each in entry if _is_secret_variable(each)}
+            variables = [each for each in entry if _is_variable(each)]
+            found |= {each["value"] for each in variables if looks_secret(each["name"], each["value"])}
+            found |= {
+                password for each in variables for password in URL_PASSWORD.findall("{name}={value}".format(**each))
+            }
+            found |= {item for before, item in pairwise(entry) if follows_flag(before, item)}
+            found |= {each[start:end] for each in entry if isinstance(each, str) for start, end in assigned(each)}
     return found
 
 
 def values_of(secret: dict[str, Any]) -> set[str]:
-    """What a Secret holds: each value, its lines, and the credentials in it where it is JSON."""
+    """What a Secret holds: each value, its lines, what they assign, and the credentials in it where it is JSON."""
     found: set[str] = set()
     for encoded in (secret.get("data") or {}).values():
         try:
@@ -95,13 +89,26 @@ def values_of(secret: dict[str, Any]) -> set[str]:
         except ValueError:  # no text: nothing that could stand in a report but as the base64 it is
             found.add(encoded)
             continue
-        found |= {text, text.strip(), *(line.strip() for line in text.splitlines())}
+        lines = [line.strip() for line in text.splitlines()]
+        found |= {text, text.strip(), *lines, *filter(None, map(_right_side, lines)), *URL_PASSWORD.findall(text)}
         try:
             document = json.loads(text)
-        except ValueError:
+        except (ValueError, RecursionError):
             continue
-        found |= {str(entry) for field, entry in _fields(document) if _SECRET_ENTRY.search(field)}
+        entries = [entry for field, entry in _fields(document) if _SECRET_ENTRY.search(field)]
+        lists = [entry if isinstance(entry, list) else [entry] for entry in entries]
+        found |= {each for entry in lists for each in entry if isinstance(each, str)}
     return found
+
+
+def _right_side(line: str) -> str | None:
+    """The value in `NAME=value` or `name: "value"`. A short one (a port, a level) only if its name says so."""
+    match = _LINE.fullmatch(line)
+    if match is None:
+        return None
+    value = match[2].strip().rstrip(",")
+    value = value[1:-1] if value[:1] in ("'", '"') and value.endswith(value[0]) else value
+    return value if len(value) >= LONG or looks_secret(match[1], value) else None
 
 
 def secret_variables(value: Any) -> set[str]:
@@ -117,7 +124,7 @@ class Redactor:
     def __init__(self, values: Iterable[str], variables: Iterable[str] = ()) -> None:
         self._variables = frozenset(variables)
         written = {form for value in values for form in _forms(value)}
-        usable = sorted((each for each in written if len(each) >= SHORTEST and each.lower() not in _COMMON), key=len)
+        usable = sorted((each for each in written if len(each) >= SHORTEST and each.lower() not in COMMON), key=len)
         self._long = frozenset(each for each in usable if len(each) >= LONG)
         lengths: dict[str, set[int]] = defaultdict(set)
         for each in self._long:
@@ -128,13 +135,12 @@ class Redactor:
         self._short = re.compile(rf"(?<![A-Za-z0-9])(?:{'|'.join(short)})(?![A-Za-z0-9])") if short else None
 
     def text(self, text: str) -> str:
-        """The text without secrets."""
-        text = self._without_long(text) if self._long and len(text) >= LONG else text
+        """The text without secrets, and printable first: a colour in the middle of a secret must not hide it."""
+        text = printable(text)
+        text = without(text, self._long_values(text)) if self._long and len(text) >= LONG else text
         if self._short is not None:
             text = self._short.sub(REDACTED, text)
-        for pattern, instead in _CREDENTIALS:
-            text = pattern.sub(instead, text)
-        return _ASSIGNMENT.sub(self._assigned, text)
+        return without_credentials(text, self._variables)
 
     def clean(self, value: T) -> T:
         """A copy of JSON, or of dataclasses and lists of it, without secrets."""
@@ -146,7 +152,11 @@ class Redactor:
         if isinstance(value, dict):
             return self._object(value)
         if isinstance(value, (list, tuple)):
-            return type(value)(self._clean(each) for each in value)
+            before = [None, *value]
+            return type(value)(
+                REDACTED if follows_flag(flag, each) else self._clean(each)
+                for flag, each in zip(before, value, strict=False)
+            )
         if dataclasses.is_dataclass(value) and not isinstance(value, type):
             parts = {field.name: self._clean(getattr(value, field.name)) for field in dataclasses.fields(value)}
             return dataclasses.replace(value, **parts)
@@ -158,40 +168,41 @@ class Redactor:
         for field, entry in value.items():
             if secret and field in ("data", "stringData") and isinstance(entry, dict):
                 cleaned[field] = dict.fromkeys(entry, REDACTED)
-            elif field == LAST_APPLIED:
-                cleaned[field] = self._last_applied(entry)
-            elif isinstance(entry, str) and str(field).isupper() and looks_secret(str(field), entry):
-                cleaned[field] = REDACTED
+            elif field == "annotations" and isinstance(entry, dict):
+                cleaned[field] = {name: self._annotation(name, each) for name, each in entry.items()}
+            elif isinstance(entry, str):
+                cleaned[field] = self._assigned(str(field), entry)
             else:
                 cleaned[field] = self._clean(entry)
-        if _is_secret_variable(value):
-            cleaned["value"] = REDACTED
+        if _is_variable(value):
+            name, entry = value["name"], value["value"]
+            cleaned["value"] = REDACTED if looks_secret(name, entry) else self._assigned(name, entry)
         return cleaned
 
-    def _last_applied(self, text: Any) -> str:
-        """What `kubectl apply` keeps of a manifest is a manifest: that of a Secret is its values."""
+    def _assigned(self, name: str, value: str) -> str:
+        """The value with regard to its name, as if both stood in a log."""
+        if value and is_secret_field(name, value):
+            return REDACTED
+        return self.text(f"{name}={value}").removeprefix(f"{name}=")
+
+    def _annotation(self, name: str, text: Any) -> Any:
+        """Tools keep manifests in annotations, as `kubectl apply` does: that of a Secret is its values."""
+        if name != LAST_APPLIED and not str(text).lstrip().startswith("{"):
+            return self._assigned(name, text) if isinstance(text, str) else text
         try:
             return json.dumps(self._clean(json.loads(text)))
-        except (ValueError, TypeError):
-            return REDACTED
+        except (ValueError, TypeError, RecursionError):
+            return REDACTED if name == LAST_APPLIED else self._clean(text)
 
-    def _assigned(self, match: re.Match[str]) -> str:
-        name, mark, value = match.groups()
-        secret = name in self._variables or looks_secret(name, value)
-        return f"{name}={mark}{REDACTED}" if secret else match.group()
-
-    def _without_long(self, text: str) -> str:
+    def _long_values(self, text: str) -> Iterator[tuple[int, int]]:
         """A Secret may hold thousands of lines (a bundle of certificates): one pass, whatever their number."""
-        parts, kept, place = [], 0, 0
+        place = 0
         while place <= len(text) - LONG:
             lengths = self._lengths.get(text[place : place + LONG], ())
             length = next((each for each in lengths if text[place : place + each] in self._long), 0)
-            if not length:
-                place += 1
-                continue
-            parts += [text[kept:place], REDACTED]
-            kept = place = place + length
-        return "".join([*parts, text[kept:]])
+            if length:
+                yield place, place + length
+            place += length or 1
 
 
 def _fields(value: Any) -> Iterator[tuple[str, Any]]:
@@ -205,16 +216,30 @@ def _fields(value: Any) -> Iterator[tuple[str, Any]]:
             yield from _fields(entry)
 
 
-def _is_secret_variable(value: Any) -> bool:
-    """Whether it is an entry of `env` (or a header) with a secret written out in it."""
-    return (
-        isinstance(value, dict)
-        and isinstance(value.get("name"), str)
-        and isinstance(value.get("value"), str)
-        and looks_secret(value["name"], value["value"])
-    )
+def _is_variable(value: Any) -> bool:
+    """Whether it is an entry of `env` (or a header) with its value written out in it."""
+    return isinstance(value, dict) and isinstance(value.get("name"), str) and isinstance(value.get("value"), str)
 
 
 def _forms(value: str) -> set[str]:
-    """How a value may be written: as it is, in JSON, in a URL, in base64."""
-    return {value, json.dumps(value)[1:-1], quote(value, safe=""), base64.b64encode(value.encode()).decode()}
+    """How a value may be written: as it is, in JSON (Go writes some signs its own way), in a URL, in base64."""
+    value = value.encode(errors="replace").decode()
+    plain = json.dumps(value, ensure_ascii=False)[1:-1]
+    of_go = plain.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+    written = {value, printable(value), plain, of_go, json.dumps(value)[1:-1], repr(value)[1:-1]}
+    urls = {quote(value, safe=""), quote(value), quote(value, safe="/:"), quote_plus(value), unquote(value)}
+    return written | urls | _in_base64(value.encode())
+
+
+def _in_base64(value: bytes) -> set[str]:
+    """The value alone, and the middles that it leaves in the base64 of something longer, such as `user:value`.
+
+    Short middles are left: they stand in other base64 by chance.
+    """
+    alone = base64.b64encode(value).decode()
+    found = {alone, alone.rstrip("=")}
+    for before in range(3):
+        first, last = -(-before * 8 // 6), (before + len(value)) * 8 // 6
+        middle = base64.b64encode(bytes(before) + value)[first:last].decode()
+        found |= {middle} if len(middle) >= LONG else set()
+    return found | {each.translate(_URL_SAFE) for each in found}

@@ -2,9 +2,8 @@
 
 from reranker_operator import __version__
 from reranker_operator.diagnose import pods, service, surroundings
-from reranker_operator.diagnose.gather import Gathered
+from reranker_operator.diagnose.gather import MOST_SECRETS, TOO_MANY, Gathered
 from reranker_operator.diagnose.layout import paragraph
-from reranker_operator.diagnose.reader import printable
 from reranker_operator.diagnose.redact import Redactor
 from reranker_operator.diagnose.verdict import verdict
 
@@ -23,17 +22,28 @@ _SECTIONS = (
     ("CLUSTER", surroundings.cluster),
 )
 
+_MOST_UNREAD = 20
+
 
 def report(found: Gathered, redactor: Redactor) -> str:
     """The whole report, as text for a terminal and for a bug report."""
     lines = [*verdict(found), *paragraph(_read_at(found))]
     for title, section in _SECTIONS:
         lines += ["", title, *section(found)]
-    return printable(redactor.text("\n".join(lines) + "\n"))
+    return redactor.text("\n".join(lines) + "\n")
 
 
 def _read_at(found: Gathered) -> str:
     at = found.at.strftime("%Y-%m-%dT%H:%M:%SZ")
     words = f"Read at {at} by reranker-operator {__version__}. Secrets are redacted."
-    unread = ", ".join(name for name, answer in found.secrets.items() if answer.value is None and not answer.absent)
-    return f"{words} What texts repeat of {unread} may still stand there: you may not read it." if unread else words
+    unread = [name for name, answer in found.secrets.items() if answer.value is None and not answer.absent]
+    if not unread:
+        return words
+    more = f" and {len(unread) - _MOST_UNREAD} more" if len(unread) > _MOST_UNREAD else ""
+    names = ", ".join(unread[:_MOST_UNREAD]) + more
+    why = f"at most {MOST_SECRETS} Secrets are read" if _beyond(found) else "you may not read it"
+    return f"{words} What texts repeat of {names} may still stand there: {why}."
+
+
+def _beyond(found: Gathered) -> bool:
+    return any(answer.problem == TOO_MANY for answer in found.secrets.values())

@@ -72,7 +72,7 @@ class References:
             if wanted.model_job is None or annotation(deployment, MODEL_HASH) == wanted.model_hash:
                 return self
             template = wanted.model_job["spec"]["template"]
-        used = {each.name for each in _mounted_authorities(template)}
+        used = {each.name for each in mounted_authorities(template)}
         more = [each for each in self.missing_authorities if each.reference.name in used]
         return replace(self, missing=[*self.missing, *more])
 
@@ -119,7 +119,7 @@ def default_authorities(service: RerankerService, deployment: dict[str, Any] | N
     proxy = service.spec.proxy
     if proxy is not None and not isinstance(proxy, DefaultProxy):
         return []
-    before = _mounted_authorities(deployment["spec"]["template"]) if deployment is not None else []
+    before = mounted_authorities(deployment["spec"]["template"]) if deployment is not None else []
     return list(dict.fromkeys((*_of_proxy(service.spec), *before)))
 
 
@@ -129,7 +129,7 @@ def _of_proxy(spec: Spec) -> list[Reference]:
     return [Reference("ConfigMap", ca.name, f"{spec.proxy.said_in}.caConfigMap", ca.key)]
 
 
-def _mounted_authorities(template: dict[str, Any]) -> list[Reference]:
+def mounted_authorities(template: dict[str, Any]) -> list[Reference]:
     """The operator's own volume in a pod template; the user's volumes have other names."""
     volumes = [each for each in template["spec"].get("volumes") or () if each["name"] == contract.CA_VOLUME]
     names = [(each.get("configMap") or {}).get("name") for each in volumes]
