@@ -28,13 +28,14 @@ def model_job(service: RerankerService, image: str, credentials: str | None) -> 
     verified = model_hash(service, image)
     if verified is None:
         return None
-    name = f"{service.name}-model-{digest([_spec(as_said(service), image), verified])}"
+    spec, said = _spec(service, image), as_said(service)
+    name = f"{service.name}-model-{digest([spec if said is service else _spec(said, image), verified])}"
     notes = {MODEL_HASH: verified} | ({CREDENTIALS: credentials} if credentials is not None else {})
     return {
         "apiVersion": "batch/v1",
         "kind": "Job",
         "metadata": metadata(service, name, MODEL, annotations=notes | proxy_note(service)),
-        "spec": _spec(service, image),
+        "spec": spec,
     }
 
 

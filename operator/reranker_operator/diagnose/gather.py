@@ -201,7 +201,8 @@ async def _secrets(reader: Reader, found: Gathered) -> dict[str, Answer[Json]]:
     templates = [each.get("spec") for each in [found.service, *found.found, *(found.pods.value or ())]]
     names = named_secrets(templates)
     names |= {each.reference.name for each in found.named.value or () if each.reference.kind == Kind.SECRET.title}
-    wanted, beyond = sorted(names)[:MOST_SECRETS], sorted(names)[MOST_SECRETS:]
+    ordered = sorted(names)
+    wanted, beyond = ordered[:MOST_SECRETS], ordered[MOST_SECRETS:]
     answers = await asyncio.gather(*(reader.get(Kind.SECRET, found.namespace, name) for name in wanted))
     return dict(zip(wanted, answers, strict=True)) | {name: Answer(problem=TOO_MANY) for name in beyond}
 

@@ -17,6 +17,7 @@ from reranker_operator.kube import Kind, KubeError
 from reranker_operator.kube.reflector import Knowledge
 from reranker_operator.reconcile.cache import Cache
 from reranker_operator.reconcile.contents import UNREADABLE, Contents
+from reranker_operator.reconcile.progress import out_of_time
 from reranker_operator.reconcile.references import KINDS, Reference, default_authorities, references
 
 Circumstances = dict[str, list[str]]
@@ -48,9 +49,7 @@ async def circumstances(
 
 def _fails(service: RerankerService, deployment: dict[str, Any] | None) -> bool:
     """Whether a rollout has run out of time and is about to be taken back: what holds now is what it failed with."""
-    said = (deployment or {}).get("status", {}).get("conditions") or ()
-    out_of_time = any(each.get("reason") == "ProgressDeadlineExceeded" for each in said)
-    return out_of_time and service.spec.rollout.on_failure is OnFailure.ROLLBACK
+    return service.spec.rollout.on_failure is OnFailure.ROLLBACK and out_of_time(deployment) is not None
 
 
 def have_changed(before: Circumstances, now: Circumstances) -> bool:

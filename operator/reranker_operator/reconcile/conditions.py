@@ -13,7 +13,7 @@ from reranker_operator.reconcile.admission import claim_trouble
 from reranker_operator.reconcile.observe import Observed
 from reranker_operator.reconcile.plan import ModelVerdict, template_hash
 from reranker_operator.reconcile.probe import Probe
-from reranker_operator.reconcile.progress import Cause, cause_of, is_live, is_ready
+from reranker_operator.reconcile.progress import Cause, cause_of, deployment_condition, is_live, is_ready, out_of_time
 from reranker_operator.reconcile.rollout import Recalled
 from reranker_operator.reconcile.rollout import template_hash as hash_of
 from reranker_operator.reconcile.scaling.handover import live_replicas
@@ -51,7 +51,7 @@ class Facts:
             # Not yet seen: a change of the template if none of its pods is there, of the scale if no others are.
             living = {hash_of(pod) for pod in self.observed.pods if is_live(pod)}
             return bool(self.ready_pods) and living == {self.wanted.template_hash}
-        return self._deployment_condition("Progressing").get("reason") == "NewReplicaSetAvailable"
+        return deployment_condition(self.deployment, "Progressing").get("reason") == "NewReplicaSetAvailable"
 
     @property
     def replicas(self) -> int:
@@ -83,12 +83,11 @@ class Facts:
         """The Deployment controller's words when this template's rollout ran out of time."""
         if template_hash(self.deployment) != self.wanted.template_hash or not self._seen:
             return None
-        progressing = self._deployment_condition("Progressing")
-        return str(progressing.get("message")) if progressing.get("reason") == "ProgressDeadlineExceeded" else None
+        return out_of_time(self.deployment)
 
     def cause(self) -> Cause | None:
         """What the pods of this template wait for."""
-        failing = self._deployment_condition("ReplicaFailure")
+        failing = deployment_condition(self.deployment, "ReplicaFailure")
         refused = failing.get("message") if self._seen and failing.get("status") == "True" else None
         return cause_of(self.current_pods, refused)
 
@@ -98,10 +97,6 @@ class Facts:
         deployment = self.deployment or {"metadata": {}}
         seen: int = deployment.get("status", {}).get("observedGeneration", 0)
         return seen >= int(deployment["metadata"].get("generation", 0))
-
-    def _deployment_condition(self, kind: str) -> dict[str, Any]:
-        conditions = (self.deployment or {}).get("status", {}).get("conditions") or ()
-        return next((each for each in conditions if each["type"] == kind), {})
 
 
 def conditions(facts: Facts) -> list[Condition]:

@@ -104,8 +104,8 @@ def plan(
     ]
     if wanted.service_account is None:
         delete += _spare_account(service, observed, templates)
-    otherwise = observed.job is not None and annotation(observed.job, PROXY) != annotation(wanted.model_job, PROXY)
-    if observed.job is not None and _is_worth_another_try(wanted, observed, verdict, now, otherwise=otherwise):
+    otherwise = _began_otherwise(wanted, observed)
+    if observed.job is not None and _is_worth_another_try(wanted, observed, verdict, now):
         delete.append(observed.job)  # its deletion is an event, and the next round makes it anew
     elif wanted.model_job is not None and not otherwise and (not observed.missing or observed.job is not None):
         apply.append(_as_begun(wanted.model_job, observed.job))
@@ -123,14 +123,17 @@ def plan(
     return Plan(apply=apply, delete=delete, record=record, hand_over=hand_over, generate=wanted.generated_keys)
 
 
-def _is_worth_another_try(
-    wanted: Desired, observed: Observed, verdict: ModelVerdict, now: datetime.datetime, *, otherwise: bool
-) -> bool:
+def _began_otherwise(wanted: Desired, observed: Observed) -> bool:
+    """Whether the Job began with another default of the proxy than the operator has now."""
+    return observed.job is not None and annotation(observed.job, PROXY) != annotation(wanted.model_job, PROXY)
+
+
+def _is_worth_another_try(wanted: Desired, observed: Observed, verdict: ModelVerdict, now: datetime.datetime) -> bool:
     """Whether a Job is made anew: it broke a while ago without a verdict, or what it downloads with changed.
 
-    With another default of the proxy (`otherwise`) also one that has not ended: it may wait for what never comes.
+    With another default of the proxy also one that has not ended: it may wait for what never comes.
     """
-    if otherwise and not verdict.verified:
+    if _began_otherwise(wanted, observed) and not verdict.verified:
         return True
     if verdict.undecided_since is not None and (now - verdict.undecided_since).total_seconds() > RECHECK_SECONDS:
         return True

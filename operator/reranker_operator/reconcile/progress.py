@@ -48,6 +48,18 @@ def cause_of(pods: list[dict[str, Any]], refused: str | None) -> Cause | None:
     return min(causes, key=lambda cause: order.index(cause.reason), default=None)
 
 
+def deployment_condition(deployment: dict[str, Any] | None, kind: str) -> dict[str, Any]:
+    """What the Deployment controller says of one matter; empty where it says nothing."""
+    conditions = (deployment or {}).get("status", {}).get("conditions") or ()
+    return next((each for each in conditions if each["type"] == kind), {})
+
+
+def out_of_time(deployment: dict[str, Any] | None) -> str | None:
+    """The Deployment controller's words when a rollout has run out of time."""
+    progressing = deployment_condition(deployment, "Progressing")
+    return str(progressing.get("message")) if progressing.get("reason") == "ProgressDeadlineExceeded" else None
+
+
 def is_live(pod: dict[str, Any]) -> bool:
     """Whether the pod ranks or may come to: it is neither on its way out nor at its end, as an evicted one is."""
     return "deletionTimestamp" not in pod["metadata"] and pod.get("status", {}).get("phase") not in _OVER
