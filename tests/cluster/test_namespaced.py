@@ -186,14 +186,13 @@ def test_many_namespaces_are_seen_to_at_once(installed: Installed, cluster: Clus
         # Without a model to check and without pods: only the operator has something to do.
         each.apply("docs", model=None, runtime="NIM", image=image, replicas=0, server=READS_A_SECRET)
     try:
-        installed.operator.restart_with(*(f"--namespace={each.namespace}" for each in many))
-        for each in many:
-            each.wait_condition("docs", "ReferencesResolved", "False", "NotFound")
-            put_token(each, "one")
-        for each in many:
-            each.wait_deployment("docs", lambda found: found["spec"]["template"])
-            each.wait_condition("docs", "Ready", "False", "Paused")
+        with installed.operator.started_with(*(f"--namespace={each.namespace}" for each in many)):
+            for each in many:
+                each.wait_condition("docs", "ReferencesResolved", "False", "NotFound")
+                put_token(each, "one")
+            for each in many:
+                each.wait_deployment("docs", lambda found: found["spec"]["template"])
+                each.wait_condition("docs", "Ready", "False", "Paused")
     finally:
-        installed.operator.restart_with()
         for each in many:
             cluster.delete("v1", "Namespace", each.namespace)

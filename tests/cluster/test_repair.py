@@ -283,8 +283,7 @@ def test_what_an_injector_adds_stays_where_it_is_let(rerankers: Rerankers, opera
     rerankers.apply("docs", replicas=0)
     ours = rerankers.wait_deployment("docs", names)
     injected = ours | {"injector", "injector-init", "injector-volume"}
-    operator.restart_with("--keep-foreign", "injector")
-    try:
+    with operator.started_with("--keep-foreign", "injector"):
         add("injector")
         add("other")
         rerankers.wait_deployment("docs", lambda item: names(item) == injected)
@@ -293,8 +292,6 @@ def test_what_an_injector_adds_stays_where_it_is_let(rerankers: Rerankers, opera
         rerankers.wait_deployment("docs", lambda item: '"debug"' in json.dumps(item) and names(item) == injected)
         rerankers.wait_condition("docs", "Ready", "False", "Paused", generation=2)
         assert names(rerankers.deployment("docs")) == injected
-    finally:
-        operator.restart_with()
     # One that lets nobody takes it away.
     rerankers.wait_deployment("docs", lambda item: names(item) == ours)
 

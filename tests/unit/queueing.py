@@ -10,6 +10,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import httpx
+import numpy as np
 import pytest
 
 from reranker_runtime.engine.pool import Pool
@@ -39,6 +40,17 @@ class FakeScorer:
         self.texts += [passage.text for passage in ask.passages]
         rows = [Row([first + n]) for n in range(len(ask.passages))]
         return Plan(rows, list(range(len(rows))), 0, 0, 0, [7] if ask.query == "shares" else [])
+
+    def sees(self, mebibytes: int) -> None:
+        """From now on each passage is an image of so many."""
+        texts = self.plan
+
+        def plan(ask: Ask) -> Plan:
+            made = texts(ask)
+            pixels = np.zeros((mebibytes, 1024, 1024), np.uint8)
+            return Plan([Row(row.ids, image=pixels) for row in made.rows], made.places, 0, 0, 0)
+
+        self.plan = plan  # type: ignore[method-assign]
 
     def prefix(self, ids: Sequence[int], worker: int) -> Any:
         assert self.turns.acquire(timeout=60)

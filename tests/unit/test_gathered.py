@@ -1,12 +1,13 @@
 """What `diagnose` reads beyond the spec, and what it says of what it does not read."""
 
 import asyncio
-import datetime
 from dataclasses import replace
 from typing import Any
 
+from gathering import gathered
+
 from reranker_operator.diagnose import gather
-from reranker_operator.diagnose.gather import Gathered, Named, Operator
+from reranker_operator.diagnose.gather import Named
 from reranker_operator.diagnose.reader import Answer
 from reranker_operator.diagnose.redact import Redactor
 from reranker_operator.diagnose.report import report
@@ -23,20 +24,6 @@ class Reader:
     async def get(self, kind: Kind, namespace: str | None, name: str) -> Answer[dict[str, Any]]:
         self.asked.append(name)
         return Answer({"kind": kind.title, "metadata": {"name": name, "namespace": namespace}, "data": {"key": ""}})
-
-
-def gathered(**spec: Any) -> Gathered:
-    return Gathered(
-        at=datetime.datetime(2026, 11, 25, tzinfo=datetime.UTC),
-        version=Answer("v1.34.0"),
-        service={"kind": "RerankerService", "metadata": {"name": "docs", "namespace": "search"}, "spec": spec},
-        children={},
-        pods=Answer([]),
-        named=Answer([]),
-        secrets={},
-        events=Answer([]),
-        operator=Operator("reranker-system", Answer([]), Answer([]), Answer()),
-    )
 
 
 def test_secrets_beyond_those_that_are_read_are_told() -> None:

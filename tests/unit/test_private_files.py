@@ -1,6 +1,5 @@
 """What `diagnose` writes is readable by whoever asked for it, whatever stood in its place."""
 
-import datetime
 import os
 import tarfile
 from collections.abc import Callable
@@ -8,33 +7,20 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from gathering import gathered
 
 from reranker_operator import diagnose
 from reranker_operator.cli import main
 from reranker_operator.diagnose.archive import write_archive
 from reranker_operator.diagnose.files import write_private
-from reranker_operator.diagnose.gather import Gathered, Operator
-from reranker_operator.diagnose.reader import Answer
 from reranker_operator.diagnose.redact import Redactor
-
-FOUND = Gathered(
-    at=datetime.datetime(2026, 11, 25, tzinfo=datetime.UTC),
-    version=Answer("v1.34.0"),
-    service={"kind": "RerankerService", "metadata": {"name": "docs", "namespace": "search"}},
-    children={},
-    pods=Answer([]),
-    named=Answer([]),
-    secrets={},
-    events=Answer([]),
-    operator=Operator("reranker-system", Answer([]), Answer([]), Answer()),
-)
 
 
 @pytest.fixture(params=["--archive", "--output"])
 def write(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Callable[[Path], None]:
     async def made(asked: diagnose.Request) -> str:
         if asked.archive is not None:
-            write_archive(asked.archive, FOUND, "the report", Redactor([]))
+            write_archive(asked.archive, gathered(), "the report", Redactor([]))
         return "the report"
 
     def run(path: Path) -> None:

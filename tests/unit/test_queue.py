@@ -5,12 +5,11 @@ from __future__ import annotations
 import threading
 
 import httpx
-import numpy as np
 import pytest
 from queueing import Play, refuses, scenario
 
 from reranker_runtime.engine import queue
-from reranker_runtime.engine.rows import Ask, Plan, Row
+from reranker_runtime.engine.rows import Ask, Plan
 from reranker_runtime.errors import TimedOut
 from reranker_runtime.http.app import api_app
 from reranker_runtime.service import Phase, Service
@@ -175,14 +174,7 @@ def test_images_that_wait_are_bounded_in_bytes(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(queue, "IMAGE_BYTES", 30 << 20)
 
     async def script(play: Play) -> None:
-        texts = play.scorer.plan
-
-        def plan(ask: Ask) -> Plan:
-            made = texts(ask)
-            pixels = np.zeros((20, 1024, 1024), np.uint8)
-            return Plan([Row(row.ids, image=pixels) for row in made.rows], made.places, 0, 0, 0)
-
-        play.scorer.plan = plan  # type: ignore[method-assign]
+        play.scorer.sees(20)
         running = await play.busy("a", "b")
         with refuses("queue_images", "20 MiB of images are waiting, this request has 20"):
             await play.ask("c")

@@ -25,7 +25,7 @@ from fetching import (
 )
 from localhub import LocalHub
 
-UNLOCKED = "import fcntl; fcntl.flock = lambda *_: None; from reranker_runtime.cli import main; main()"
+UNLOCKED = "import fcntl; fcntl.flock = lambda *_: None"
 DAMAGED = {"model.safetensors.incomplete": bytes(HALF)}
 
 
@@ -33,10 +33,19 @@ def partial(cache: Path) -> Path:
     return place(cache).parent / f".partial-{REVISION}"
 
 
+def after(program: str, hub: LocalHub, cache: Path) -> list[str]:
+    """The command, in a process that has run a program first."""
+    return [
+        sys.executable,
+        "-c",
+        f"{program}\nfrom reranker_runtime.cli import main; main()",
+        *arguments(hub, cache)[3:],
+    ]
+
+
 def beside(hub: LocalHub, cache: Path) -> subprocess.Popen[str]:
-    line = [sys.executable, "-c", UNLOCKED, *arguments(hub, cache)[3:]]
     pipe = subprocess.PIPE
-    return subprocess.Popen(line, env=surroundings(), stdout=pipe, stderr=pipe, text=True)
+    return subprocess.Popen(after(UNLOCKED, hub, cache), env=surroundings(), stdout=pipe, stderr=pipe, text=True)
 
 
 def test_a_damaged_start_that_two_go_on_from_is_not_blamed_on_the_hub(hub: LocalHub, cache: Path) -> None:
@@ -81,8 +90,7 @@ def test_a_lock_that_cannot_be_removed_is_no_failure(hub: LocalHub, cache: Path)
         "def unlink(path, missing_ok=False):\n"
         "    if '.lock-' in path.name: raise OSError(116, 'Stale file handle')\n"
         "    old(path, missing_ok)\n"
-        "pathlib.Path.unlink = unlink\n"
-        "from reranker_runtime.cli import main; main()"
+        "pathlib.Path.unlink = unlink"
     )
-    line = [sys.executable, "-c", spoilt, *arguments(hub, cache)[3:]]
-    good(subprocess.run(line, env=surroundings(), capture_output=True, text=True))
+    line = after(spoilt, hub, cache)
+    good(subprocess.run(line, env=surroundings(), capture_output=True, text=True, timeout=DEADLINE))
